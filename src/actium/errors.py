@@ -1,0 +1,56 @@
+"""Every exception that actium raises, each message built in one place.
+
+A message says what is wrong, where, what was got and expected, and what to do next.
+`ActiumError` catches them all; each subclass also derives from the built-in exception that a
+PyTorch user would expect (`TypeError`, `ValueError`, `RuntimeError`), so existing handlers work.
+"""
+
+from __future__ import annotations
+
+
+class ActiumError(Exception):
+    """Base class of every error that actium raises on purpose."""
+
+
+class FormulaError(ActiumError, ValueError):
+    """Formula text that is not a formula, or is too large, or names something unknown."""
+
+
+class TraceError(ActiumError, TypeError):
+    """A function or module that cannot be turned into a formula, with the line that did it."""
+
+
+class DerivativeError(ActiumError, ValueError):
+    """A derivative that was asked for with respect to something the formula does not have."""
+
+
+class DtypeError(ActiumError, TypeError):
+    """A tensor whose dtype or layout an elementwise activation cannot take."""
+
+
+class DeviceError(ActiumError, RuntimeError):
+    """Tensors of one call that live on different devices."""
+
+
+class ChannelError(ActiumError, ValueError):
+    """A parameter whose size does not match the channel dimension of the input."""
+
+
+class ParameterError(ActiumError, ValueError):
+    """A parameter that is unknown, missing, not a number, or outside its range."""
+
+
+class InplaceError(ActiumError, RuntimeError):
+    """An in-place call that would destroy a value which the backward pass needs."""
+
+
+class KernelError(ActiumError, RuntimeError):
+    """A kernel that could not be generated, compiled or loaded."""
+
+
+class TargetError(ActiumError, ValueError):
+    """A target of `actium check` (or `show`, `eject`) that cannot be loaded or called."""
+
+
+class ActiumWarning(UserWarning):
+    """Something works, but not the way the caller probably wants (for example, without kernels)."""
