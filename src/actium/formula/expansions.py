@@ -1,0 +1,194 @@
+"""How primitives without a machine instruction are computed from ones that have it.
+
+Stage: formula → derivative → stabilize → [lowering] → kernel.
+In: operand nodes. Out: an equivalent graph that neither overflows nor cancels, or, for a function with an
+exponential tail, its *decay*: the factors e^y · q that let a product with it reach into the last binades.
+
+Everything here rests on z = e^(−|u|) ∈ [0, 1], which cannot overflow; σ, softplus, tanh∘softplus and sech share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actium.formula.graph import Node, const, neg, op, where
+
+
+@dataclass(frozen=True)
+class Decay:
+    """A factorisation f = hi · lo · cofactor in which only `lo`, a power of two or 0, is ever tiny.
+
+    e^y underflows float32 below y = −87.3, where x · e^y may still be a normal number (x = −89: silu = −1.98e-37).
+    So a product multiplies its other factors with `hi` first and with `lo` last.
+
+    Attributes:
+        hi: The significand and half of the exponent of e^y.
+        lo: The other half of the exponent; 0 where e^y is so small that the whole product is 0.
+        whole: e^y in one piece, for machines on which the split has no exact form.
+        cofactor: What is left, of moderate size; None for 1.
+    """
+
+    hi: Node
+    lo: Node
+    whole: Node
+    cofactor: Node | None = None
+
+
+def negative_abs(u: Node) -> Node:
+    """−|u|, written so that its derivative at 0 is that of the branch u ≥ 0 and not the 0 of `abs`."""
+    return where(u >= 0.0, neg(u), u)
+
+
+def exp_negative_abs(u: Node) -> Node:
+    """Z = e^(−|u|)."""
+    return op("exp", negative_abs(u))
+
+
+def _sigmoid_cofactor(u: Node) -> Node:
+    return 1.0 / (1.0 + exp_negative_abs(u))
+
+
+def sigmoid(u: Node) -> Node:
+    """σ(u) = 1/(1+z) for u ≥ 0, else z/(1+z). The textbook 1/(1+e^−u) is 0 below −88.72; this is subnormal there."""
+    z = exp_negative_abs(u)
+    return where(u >= 0.0, const(1.0), z) / (1.0 + z)
+
+
+def softplus(u: Node) -> Node:
+    """log(1+e^u) = max(u, 0) + log1p(z): no overflow, no cancellation, and half-slope at 0 from both terms."""
+    return where(u >= 0.0, u, const(0.0)) + op("log1p", exp_negative_abs(u))
+
+
+def sech(u: Node) -> Node:
+    """1/cosh(u) = 2z/(1+z²)."""
+    z = exp_negative_abs(u)
+    return 2.0 * z / (1.0 + z * z)
+
+
+def tanh_by_exp(u: Node) -> Node:
+    """Tanh whose derivative by automatic differentiation keeps its tail: 1 − t² is 0 from 9.01 on in float32."""
+    z = op("exp", 2.0 * negative_abs(u))
+    w = 1.0 - 2.0 * z / (1.0 + z)
+    return where(op("lt", op("abs", u), const(1.0)), op("tanh", u), where(u >= 0.0, w, neg(w)))
+
+
+def _tanh_softplus_cofactor(u: Node) -> Node:
+    # With n = e^u: tanh(log(1+n)) = n(n+2) / (n(n+2)+2). For u ≥ 0 divide both by n², z = 1/n.
+    z = exp_negative_abs(u)
+    grown = 1.0 + 2.0 * z
+    small = z * (z + 2.0)
+    return where(u >= 0.0, grown, z + 2.0) / where(u >= 0.0, grown + 2.0 * z * z, small + 2.0)
+
+
+def tanh_softplus(u: Node) -> Node:
+    """Tanh(softplus(u)), the gate of Mish, as a ratio of polynomials in z."""
+    z = exp_negative_abs(u)
+    return where(u >= 0.0, const(1.0), z) * _tanh_softplus_cofactor(u)
+
+
+def _sech_softplus_cofactor(u: Node) -> Node:
+    # With n = e^u: sech(log(1+n)) = 2(n+1) / (n²+2n+2).
+    z = exp_negative_abs(u)
+    return 2.0 * (1.0 + z) / where(u >= 0.0, 1.0 + 2.0 * z + 2.0 * z * z, z * (z + 2.0) + 2.0)
+
+
+def sech_softplus(u: Node) -> Node:
+    """1/cosh(softplus(u)), which the derivative of Mish needs squared: 1 − tanh² would cancel."""
+    z = exp_negative_abs(u)
+    return where(u >= 0.0, z, const(1.0)) * _sech_softplus_cofactor(u)
+
+
+def tanhshrink(u: Node) -> Node:
+    """u − tanh(u); below 0.5 by its Taylor series, because the difference is 0 for |u| < 4e-4 in float32."""
+    s = op("square", u)
+    total = const(_TANH_SERIES[-1])
+    for coefficient in reversed(_TANH_SERIES[:-1]):
+        total = const(coefficient) + s * total
+    return where(op("lt", op("abs", u), const(0.5)), u * s * total, u - op("tanh", u))
+
+
+def _tanhshrink_series(count: int) -> tuple[float, ...]:
+    """Coefficients c_k of u − tanh(u) = u³(c_0 + c_1 u² + …), from tanh′ = 1 − tanh²."""
+    t = [1.0]
+    for n in range(1, count + 1):
+        t.append(-sum(t[i] * t[n - 1 - i] for i in range(n)) / (2 * n + 1))
+    return tuple(-c for c in t[1:])
+
+
+_TANH_SERIES = _tanhshrink_series(15)
+
+
+def hypot1(u: Node) -> Node:
+    """sqrt(1+u²) without overflow: from 1e10 on the 1 is below half an ulp, in float64 too."""
+    size = op("abs", u)
+    far = op("gt", size, const(1e10))
+    return where(far, size, op("sqrt", 1.0 + op("square", u)))
+
+
+def average_at_ties(a: Node, b: Node, larger: bool) -> Node:
+    """max or min by selection: NaN on either side comes out, and a tie shares the gradient as `torch.maximum` does."""
+    first, second = (a, b) if larger else (b, a)
+    return where(op("gt", a, b), first, where(op("lt", a, b), second, 0.5 * a + 0.5 * b))
+
+
+# --- Decays ------------------------------------------------------------------------------------------
+
+
+def _exp_decay(y: Node, cofactor: Node | None = None) -> Decay:
+    return Decay(op("exp_hi", y), op("exp_lo", y), op("exp", y), cofactor)
+
+
+def _one_sided(u: Node, decays_above: bool, cofactor: Node) -> Decay:
+    """e^(min(u,0)) or e^(min(−u,0)) out of the shared z, so that the kernel computes one exponential."""
+    d = _exp_decay(negative_abs(u))
+    one = const(1.0)
+
+    def pick(part: Node) -> Node:
+        return where(u >= 0.0, part, one) if decays_above else where(u >= 0.0, one, part)
+
+    return Decay(pick(d.hi), pick(d.lo), pick(d.whole), cofactor)
+
+
+def exp_decay(u: Node) -> Decay:
+    """e^u itself."""
+    return _exp_decay(u)
+
+
+def sigmoid_decay(u: Node) -> Decay:
+    """σ(u) = e^min(u,0) · 1/(1+z)."""
+    return _one_sided(u, False, _sigmoid_cofactor(u))
+
+
+def sech_decay(u: Node) -> Decay:
+    """Sech(u) = e^(−|u|) · 2/(1+z²)."""
+    z = exp_negative_abs(u)
+    return _exp_decay(negative_abs(u), 2.0 / (1.0 + z * z))
+
+
+def tanh_softplus_decay(u: Node) -> Decay:
+    """Tanh(softplus(u)) = e^min(u,0) · cofactor."""
+    return _one_sided(u, False, _tanh_softplus_cofactor(u))
+
+
+def sech_softplus_decay(u: Node) -> Decay:
+    """Sech(softplus(u)) = e^min(−u,0) · cofactor."""
+    return _one_sided(u, True, _sech_softplus_cofactor(u))
+
+
+def exp_square_decay(u: Node, c: Node) -> Decay:
+    """e^(c·u²), with the rounding error of c·u² compensated: at u = 13 it would cost 40 ULP."""
+    return Decay(op("expsq_hi", u, c), op("expsq_lo", u, c), op("exp_square", u, c))
+
+
+def ndtr_decay(u: Node) -> Decay:
+    """Φ(u) = e^(−min(u,0)²/2) · Q(u): the scaled Mills ratio Q is smooth and of moderate size."""
+    below = where(u >= 0.0, const(0.0), u)
+    d = exp_square_decay(below, const(-0.5))
+    return Decay(d.hi, d.lo, d.whole, op("ndtr_cof", u))
+
+
+def erfc_decay(u: Node) -> Decay:
+    """Erfc(u) = 2Φ(−√2·u) = e^(−max(u,0)²) · 2Q(−√2·u); only the smooth Q sees the rounded √2·u."""
+    above = where(u >= 0.0, u, const(0.0))
+    d = exp_square_decay(above, const(-1.0))
+    return Decay(d.hi, d.lo, d.whole, 2.0 * op("ndtr_cof", neg(op("sqrt", const(2.0)) * u)))
