@@ -1,9 +1,9 @@
 """Derive every polynomial coefficient of `src/actium/kernels/math.h`.
 
-Each table is a weighted minimax polynomial, found by Remez exchange in ball arithmetic. The weight turns
-the polynomial's error into the relative error of the function that uses it. Coefficients are rounded to
-their storage format from the lowest power up, and the rest is fitted again after each rounding, so that
-later coefficients absorb the rounding of earlier ones.
+Each table is a weighted minimax polynomial: Lawson's reweighted least squares on Chebyshev nodes, with the
+target in ball arithmetic. The weight turns the polynomial's error into the relative error of the function
+that uses it. Coefficients are rounded to their storage format from the lowest power up and the rest is
+fitted again after each rounding, so that later coefficients absorb the rounding of earlier ones.
 
 Run it to print the tables and the error that each leaves in exact arithmetic; with `--check` it fails if
 the header holds other digits. It does not measure the rounding of the evaluation: the tests do.
@@ -12,105 +12,169 @@ the header holds other digits. It does not measure the rounding of the evaluatio
 from __future__ import annotations
 
 import argparse
-import re
-import struct
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
 
-from flint import acb, arb, arb_mat, ctx
+import numpy as np
+from flint import arb, ctx
 
 ctx.prec = 256
 HEADER = Path(__file__).resolve().parent.parent / "src" / "actium" / "kernels" / "math.h"
-GRID = 400
-ROUNDS = 12
+NODES = 600
+ROUNDS = 60
 Function = Callable[[arb], arb]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One table: approximate `target` on [low, high] so that weight * error is smallest."""
+    """One table: a polynomial near `target` on [low, high] that makes max |weight * error| small."""
 
     name: str
     target: Function
     weight: Function
-    low: arb
-    high: arb
+    low: float
+    high: float
     degree: int
+    fixed: tuple[float, ...] = ()
     double: bool = False
-    fixed: tuple[float, ...] = field(default=())
 
 
-def _nodes(low: arb, high: arb, count: int) -> list[arb]:
-    middle, half = (low + high) / 2, (high - low) / 2
-    return [middle - half * ((2 * arb(k) + 1) * arb.pi() / (2 * count)).cos() for k in range(count)]
+def nodes(low: float, high: float) -> list[arb]:
+    """Chebyshev nodes, without the few so near to 0 that the target would be 0/0."""
+    middle, half = (arb(low) + arb(high)) / 2, (arb(high) - arb(low)) / 2
+    xs = [middle - half * (arb.pi() * (2 * k + 1) / (2 * NODES)).cos() for k in range(NODES)]
+    return [x.mid() for x in xs if abs(float(x)) > 1e-9]
 
 
-def _horner(coefficients: list[arb], x: arb) -> arb:
+def horner(coefficients: list[float], x: arb) -> arb:
     total = arb(0)
     for c in reversed(coefficients):
-        total = (total * x + c).mid()
+        total = (total * x + arb(c)).mid()
     return total
 
 
-def _alternating(error: list[arb], count: int) -> list[int]:
-    """Indices of `count` extrema of alternating sign, the largest run of them."""
-    peaks: list[int] = []
-    for i, e in enumerate(error):
-        if not peaks or (e > 0) != (error[peaks[-1]] > 0):
-            peaks.append(i)
-        elif abs(e) > abs(error[peaks[-1]]):
-            peaks[-1] = i
-    while len(peaks) > count:
-        peaks.pop(0 if abs(error[peaks[0]]) < abs(error[peaks[-1]]) else -1)
-    return peaks
-
-
-def minimax(values: list[arb], weights: list[arb], xs: list[arb], powers: range) -> list[arb]:
-    """Coefficients of the given powers that make max |w (p - f)| over the grid smallest."""
-    count = len(powers) + 1
-    chosen = [round(i * (len(xs) - 1) / (count - 1)) for i in range(count)]
-    best: list[arb] = []
+def lawson(basis: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Coefficients that make max |basis @ c - values| small (both already weighted)."""
+    emphasis = np.full(len(values), 1.0 / len(values))
+    best, best_error = np.zeros(basis.shape[1]), np.inf
     for _ in range(ROUNDS):
-        system = arb_mat([[xs[i] ** p for p in powers] + [(-1) ** k / weights[i]] for k, i in enumerate(chosen)])
-        solution = system.solve(arb_mat([[values[i]] for i in chosen]), nonstop=True)
-        best = [solution[r, 0].mid() for r in range(count - 1)]
-        error = []
-        for x, f, w in zip(xs, values, weights, strict=True):
-            error.append((w * (_horner(best, x) * x ** powers.start - f)).mid())
-        peaks = _alternating(error, count)
-        if len(peaks) < count or peaks == chosen:
-            break
-        chosen = peaks
+        root = np.sqrt(emphasis)
+        found = np.linalg.lstsq(basis * root[:, None], values * root, rcond=None)[0]
+        error = np.abs(basis @ found - values)
+        if error.max() < best_error:
+            best, best_error = found, error.max()
+        emphasis *= error + 1e-3 * error.max()
+        emphasis /= emphasis.sum()
     return best
 
 
-def rounded(value: arb, double: bool) -> Fraction:
-    """The nearest binary32 or binary64 number, as an exact fraction."""
-    near = float(value)
-    return Fraction(near if double else struct.unpack("<f", struct.pack("<f", near))[0])
-
-
-def exact(value: Fraction) -> arb:
-    return arb(value.numerator) / arb(value.denominator)
-
-
-def solve(fit: Fit) -> tuple[list[Fraction], float]:
+def solve(fit: Fit) -> tuple[list[float], float]:
     """Rounded coefficients, lowest power first, and the largest weighted error they leave."""
-    xs = [x for x in _nodes(fit.low, fit.high, GRID) if abs(x) > 1e-9]
-    values, weights = [fit.target(x).mid() for x in xs], [abs(fit.weight(x)).mid() for x in xs]
-    done = [Fraction(c) for c in fit.fixed]
+    xs = nodes(fit.low, fit.high)
+    target = [fit.target(x).mid() for x in xs]
+    weight = np.array([abs(float(fit.weight(x))) for x in xs])
+    points = np.array([float(x) for x in xs])
+    done = list(fit.fixed)
     for power in range(len(done), fit.degree + 1):
-        rest = [(f - _horner([exact(c) for c in done], x)).mid() for x, f in zip(xs, values, strict=True)]
-        done.append(rounded(minimax(rest, weights, xs, range(power, fit.degree + 1))[0], fit.double))
-    final = [exact(c) for c in done]
-    worst = max(float(abs(w * (_horner(final, x) - f))) for x, f, w in zip(xs, values, weights, strict=True))
-    return done, worst
+        rest = np.array([float(f - horner(done, x)) for x, f in zip(xs, target, strict=True)])
+        basis = weight[:, None] * points[:, None] ** np.arange(power, fit.degree + 1)
+        scale = np.abs(basis).max(axis=0)
+        lowest = (lawson(basis / scale, rest * weight) / scale)[0]
+        done.append(float(lowest if fit.double else np.float32(lowest)))
+    left = [float(abs(f - horner(done, x))) for x, f in zip(xs, target, strict=True)]
+    return done, float((weight * np.array(left)).max())
 
 
-def split(value: arb, bits: int) -> tuple[Fraction, Fraction]:
-    """A constant as a head of `bits` significant bits and the binary32 number nearest to the rest."""
-    exponent = bits - len(bin(int(float(value)))) + 2 if abs(value) >= 1 else bits
-    head = Fraction(round(float(value) * 2**exponent), 2**exponent)
-    return head, rounded(value - exact(head), double=False)
+def mills(t: arb) -> arb:
+    """The scaled normal tail Phi(-t) exp(t^2/2), through Tricomi's U where erfc would underflow."""
+    square = t * t / 2
+    if t > 30:
+        return square.hypgeom_u(arb(0.5), arb(0.5)) / arb.pi().sqrt() / 2
+    return (t / arb(2).sqrt()).erfc() * square.exp() / 2
+
+
+def erfcx(x: arb) -> arb:
+    """The scaled error function erfc(x) exp(x^2)."""
+    return x.erfc() * (x * x).exp()
+
+
+def tail_series(z: arb) -> arb:
+    """R in mills(t) = (1 + z R(z)) / (t sqrt(2 pi)), z = 1 / t^2."""
+    return (mills(1 / z.sqrt()) * (2 * arb.pi() / z).sqrt() - 1) / z
+
+
+def shrink_series(z: arb) -> arb:
+    """R in x - tanh(x) = x^3 (1/3 + z R(z)), z = x^2."""
+    x = z.sqrt()
+    return ((x - x.tanh()) / (x * z) - arb(1) / 3) / z
+
+
+def odd(name: str, f: Function, high: float, degree: int) -> Fit:
+    """(f(x) - x) / x^3 as a polynomial in z = x^2, in relative error of f."""
+    return Fit(
+        name,
+        lambda z: (f(z.sqrt()) - z.sqrt()) / z.sqrt() ** 3,
+        lambda z: z.sqrt() ** 3 / f(z.sqrt()),
+        0.0,
+        high,
+        degree,
+    )
+
+
+def log2_series(z: arb) -> arb:
+    """log2((1+s)/(1-s)) / s with z = s^2."""
+    s = z.sqrt()
+    return ((1 + s) / (1 - s)).log() / (s * arb(2).log())
+
+
+FITS = (
+    Fit("EXPM1", lambda r: (r.expm1() - r) / r**2, lambda r: r**2 / r.expm1(), -0.29, 0.41, 4),
+    Fit("EXP2", lambda r: (arb(2) ** r - 1) / r, lambda r: r / arb(2) ** r, -0.501, 0.501, 5),
+    Fit("LOG", lambda f: (f.log1p() - f) / f**2, lambda f: f**2 / f.log1p(), -0.3334, 0.3334, 8, fixed=(-0.5,)),
+    odd("TANH", lambda x: x.tanh(), 0.49, 5),
+    Fit("TANHSHRINK", shrink_series, lambda z: z / (arb(1) / 3 + z * shrink_series(z)), 0.0, 1.45, 7),
+    odd("SINH", lambda x: x.sinh(), 1.0, 3),
+    Fit("ERF", lambda z: z.sqrt().erf() / z.sqrt() - 1, lambda z: z.sqrt() / z.sqrt().erf(), 0.0, 0.91, 6),
+    Fit("MILLS", lambda v: mills(v + 1.25), lambda v: 1 / mills(v + 1.25), -1.25, 1.75, 12),
+    Fit("ERFCX", lambda v: erfcx(v + 0.8125), lambda v: 1 / erfcx(v + 0.8125), -0.8125, 1.3125, 12),
+    Fit("TAIL", tail_series, lambda z: z / (1 + z * tail_series(z)), 0.0, 1 / 9, 6),
+    odd("ATAN", lambda x: x.atan(), 1.0, 8),
+    odd("SIN", lambda x: x.sin(), 0.618, 3),
+    Fit("COS", lambda z: z.sqrt().cos(), lambda z: 1 / z.sqrt().cos(), 0.0, 0.618, 4, fixed=(1.0, -0.5)),
+    Fit("DLOG2", log2_series, lambda z: 1 / log2_series(z), 0.0, 0.0401, 6, double=True),
+    Fit("DEXP2", lambda r: (arb(2) ** r - 1) / r, lambda r: r / arb(2) ** r, -0.501, 0.501, 6, double=True),
+)
+
+
+def line(name: str, coefficients: list[float], suffix: str) -> str:
+    """The header's form of a table: highest power first, as Horner's scheme takes them."""
+    digits = ".17g" if not suffix else ".9g"
+    texts = [f"{c:{digits}}" for c in reversed(coefficients)]
+    texts = [t + ("" if "." in t or "e" in t else ".0") + suffix for t in texts]
+    return f"#define ACT_C_{name} " + ", ".join(texts)
+
+
+def main() -> int:
+    """Print the tables, or compare them with the header."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="fail if the header holds other coefficients")
+    check = parser.parse_args().check
+    header = " ".join(HEADER.read_text().replace("\\\n", " ").split()) if check else ""
+    stale = []
+    for fit in FITS:
+        coefficients, error = solve(fit)
+        text = line(fit.name, coefficients, "" if fit.double else "f")
+        if text not in header:
+            stale.append(fit.name)
+        if not check:
+            print(f"/* {fit.name}: relative error {error * 2**24:.3g} * 2^-24 before rounding */\n{text}")
+    if check and stale:
+        print("not in the header:", ", ".join(stale))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actium.formula.graph import Node, const, neg, op, where
+from actium.formula.graph import Node, const, is_negative, neg, negated, op, where
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,30 @@ def exp_negative_abs(u: Node) -> Node:
     return op("exp", negative_abs(u))
 
 
+def _by_side(u: Node, above: Node, below: Node) -> tuple[Node, Node]:
+    """(t, above where u ≥ 0 else below), decided on t = −u if u is written as a negative: σ(−x) then shares z with σ(x)."""
+    if is_negative(u):
+        t = negated(u)
+        return t, where(t >= 0.0, below, above)
+    return u, where(u >= 0.0, above, below)
+
+
 def _sigmoid_cofactor(u: Node) -> Node:
-    return 1.0 / (1.0 + exp_negative_abs(u))
+    t, _ = _by_side(u, const(1.0), const(0.0))
+    return 1.0 / (1.0 + exp_negative_abs(t))
 
 
 def sigmoid(u: Node) -> Node:
     """σ(u) = 1/(1+z) for u ≥ 0, else z/(1+z). The textbook 1/(1+e^−u) is 0 below −88.72; this is subnormal there."""
-    z = exp_negative_abs(u)
-    return where(u >= 0.0, const(1.0), z) / (1.0 + z)
+    t, _ = _by_side(u, const(1.0), const(0.0))
+    _, numerator = _by_side(u, const(1.0), exp_negative_abs(t))
+    return numerator * _sigmoid_cofactor(u)
 
 
 def softplus(u: Node) -> Node:
     """log(1+e^u) = max(u, 0) + log1p(z): no overflow, no cancellation, and half-slope at 0 from both terms."""
-    return where(u >= 0.0, u, const(0.0)) + op("log1p", exp_negative_abs(u))
+    t, positive_part = _by_side(u, u, const(0.0))
+    return positive_part + op("log1p", exp_negative_abs(t))
 
 
 def sech(u: Node) -> Node:
@@ -72,12 +83,16 @@ def tanh_by_exp(u: Node) -> Node:
     return where(op("lt", op("abs", u), const(1.0)), op("tanh", u), where(u >= 0.0, w, neg(w)))
 
 
-def _tanh_softplus_cofactor(u: Node) -> Node:
-    # With n = e^u: tanh(log(1+n)) = n(n+2) / (n(n+2)+2). For u ≥ 0 divide both by n², z = 1/n.
+def _mish_denominator(u: Node) -> Node:
+    """With n = e^u: n²+2n+2, divided by n² where u ≥ 0 (z = 1/n). The gate of Mish and its slope share it."""
     z = exp_negative_abs(u)
-    grown = 1.0 + 2.0 * z
-    small = z * (z + 2.0)
-    return where(u >= 0.0, grown, z + 2.0) / where(u >= 0.0, grown + 2.0 * z * z, small + 2.0)
+    return where(u >= 0.0, 1.0 + 2.0 * z * (1.0 + z), z * (z + 2.0) + 2.0)
+
+
+def _tanh_softplus_cofactor(u: Node) -> Node:
+    # tanh(log(1+n)) = n(n+2) / (n²+2n+2)
+    z = exp_negative_abs(u)
+    return where(u >= 0.0, 1.0 + 2.0 * z, z + 2.0) / _mish_denominator(u)
 
 
 def tanh_softplus(u: Node) -> Node:
@@ -87,9 +102,8 @@ def tanh_softplus(u: Node) -> Node:
 
 
 def _sech_softplus_cofactor(u: Node) -> Node:
-    # With n = e^u: sech(log(1+n)) = 2(n+1) / (n²+2n+2).
-    z = exp_negative_abs(u)
-    return 2.0 * (1.0 + z) / where(u >= 0.0, 1.0 + 2.0 * z + 2.0 * z * z, z * (z + 2.0) + 2.0)
+    # sech(log(1+n)) = 2(n+1) / (n²+2n+2)
+    return 2.0 * (1.0 + exp_negative_abs(u)) / _mish_denominator(u)
 
 
 def sech_softplus(u: Node) -> Node:
@@ -125,6 +139,16 @@ def hypot1(u: Node) -> Node:
     return where(far, size, op("sqrt", 1.0 + op("square", u)))
 
 
+def softsign(u: Node) -> Node:
+    """u/(1+|u|)."""
+    return u / (1.0 + op("abs", u))
+
+
+def isru(u: Node) -> Node:
+    """u/sqrt(1+u²)."""
+    return u / op("hypot1", u)
+
+
 def average_at_ties(a: Node, b: Node, larger: bool) -> Node:
     """max or min by selection: NaN on either side comes out, and a tie shares the gradient as `torch.maximum` does."""
     first, second = (a, b) if larger else (b, a)
@@ -140,11 +164,12 @@ def _exp_decay(y: Node, cofactor: Node | None = None) -> Decay:
 
 def _one_sided(u: Node, decays_above: bool, cofactor: Node) -> Decay:
     """e^(min(u,0)) or e^(min(−u,0)) out of the shared z, so that the kernel computes one exponential."""
-    d = _exp_decay(negative_abs(u))
     one = const(1.0)
+    t, _ = _by_side(u, one, one)
+    d = _exp_decay(negative_abs(t))
 
     def pick(part: Node) -> Node:
-        return where(u >= 0.0, part, one) if decays_above else where(u >= 0.0, one, part)
+        return _by_side(u, part, one)[1] if decays_above else _by_side(u, one, part)[1]
 
     return Decay(pick(d.hi), pick(d.lo), pick(d.whole), cofactor)
 
@@ -173,6 +198,16 @@ def tanh_softplus_decay(u: Node) -> Decay:
 def sech_softplus_decay(u: Node) -> Decay:
     """Sech(softplus(u)) = e^min(−u,0) · cofactor."""
     return _one_sided(u, True, _sech_softplus_cofactor(u))
+
+
+def tanh_decay(u: Node) -> Decay | None:
+    """Tanh(e^t) falls like e^t: tanh(v) = v · (tanh(v)/v). Other arguments have no exponential tail."""
+    if u.op != "exp":
+        return None
+    (t,) = u.args
+    d = _exp_decay(where(t >= 0.0, const(0.0), t))
+    ratio = where(op("eq", u, const(0.0)), const(1.0), op("tanh", u) / u)
+    return Decay(d.hi, d.lo, d.whole, where(t >= 0.0, op("tanh", u), ratio))
 
 
 def exp_square_decay(u: Node, c: Node) -> Decay:

@@ -203,7 +203,8 @@ def add(a: Operand, b: Operand) -> Node:
         return a
     if b.op == "neg":
         return sub(a, b.args[0])
-    return _fold(a, b, lambda p, q: p + q) or op("add", a, b)
+    folded = _fold(a, b, lambda p, q: p + q)
+    return op("add", a, b) if folded is None else folded
 
 
 def sub(a: Operand, b: Operand) -> Node:
@@ -215,7 +216,8 @@ def sub(a: Operand, b: Operand) -> Node:
         return neg(b)
     if b.op == "neg":
         return add(a, b.args[0])
-    return _fold(a, b, lambda p, q: p - q) or op("sub", a, b)
+    folded = _fold(a, b, lambda p, q: p - q)
+    return op("sub", a, b) if folded is None else folded
 
 
 def neg(a: Operand) -> Node:
@@ -245,7 +247,7 @@ def mul(a: Operand, b: Operand) -> Node:
         inner = _fold(a, b.args[0], lambda p, q: p * q)
         if inner is not None:
             return mul(inner, b.args[1])
-    return folded or op("mul", a, b)
+    return op("mul", a, b) if folded is None else folded
 
 
 def div(a: Operand, b: Operand) -> Node:
@@ -259,7 +261,8 @@ def div(a: Operand, b: Operand) -> Node:
         return const(0.0)
     if is_number(b, 0.0):
         return op("div", a, b)
-    return _fold(a, b, lambda p, q: p / q) or op("div", a, b)
+    folded = _fold(a, b, lambda p, q: p / q)
+    return op("div", a, b) if folded is None else folded
 
 
 def power(a: Operand, b: Operand) -> Node:
@@ -283,6 +286,22 @@ def where(condition: Node, a: Operand, b: Operand) -> Node:
 def both(a: Node, b: Node) -> Node:
     """A and b."""
     return op("and", a, b)
+
+
+def negated(node: Node) -> Node:
+    """−t, with the sign taken into the constant where there is one."""
+    if node.op == "sub":
+        return sub(node.args[1], node.args[0])
+    if node.op == "mul" and node.args[0].is_const:
+        return mul(const(-number_of(node.args[0])), node.args[1])
+    if node.op == "div" and node.args[0].op == "neg":
+        return div(node.args[0].args[0], node.args[1])
+    return neg(node)
+
+
+def is_negative(node: Node) -> bool:
+    """Whether the node is written with a minus sign: −t, or a negative constant times t."""
+    return node.op == "neg" or (node.op == "mul" and node.args[0].is_const and number_of(node.args[0]) < 0)
 
 
 # --- Traversal ------------------------------------------------------------------------------------
@@ -341,7 +360,7 @@ def remake(node: Node, args: Sequence[Node]) -> Node:
 
 def substitute(root: Node, replacements: Mapping[Node, Node]) -> Node:
     """Replace nodes (usually inputs or parameters) throughout a graph."""
-    return rebuild(root, lambda node, args: replacements.get(node) or remake(node, args))
+    return rebuild(root, lambda node, args: replacements[node] if node in replacements else remake(node, args))
 
 
 @dataclass(frozen=True)

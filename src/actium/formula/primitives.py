@@ -49,7 +49,7 @@ class Primitive:
     derivative: Callable[..., tuple[Node, ...]] | None = None
     expand: Callable[..., Node] | None = None
     soft: Callable[..., Node] | None = None
-    decay: Callable[..., ex.Decay] | None = None
+    decay: Callable[..., ex.Decay | None] | None = None
     infix: str | None = None
     internal: bool = False
 
@@ -143,6 +143,10 @@ def _clamp_derivative(x: Node, lo: Node, hi: Node, _y: Node) -> tuple[Node, ...]
     )
 
 
+def _cube(u: Node) -> Node:
+    return u * op("square", u)
+
+
 _ONE, _ZERO = const(1.0), const(0.0)
 _LN2 = op("log", const(2.0))
 
@@ -213,7 +217,8 @@ def _exponentials(P: type[Primitive]) -> list[Primitive]:
         P("softplus", 1, None, None, r"\operatorname{{softplus}}({0})", _softplus_ball,
           lambda u, y: (_sigmoid_ball(u),), lambda u, y: (op("sigmoid", u),), expand=ex.softplus),
         P("tanh", 1, "torch.tanh({0})", "act_tanh({0})", r"\tanh({0})", lambda u: u.tanh(),
-          lambda u, y: (u.sech() ** 2,), lambda u, y: (op("square", op("sech", u)),), soft=ex.tanh_by_exp),
+          lambda u, y: (u.sech() ** 2,), lambda u, y: (op("square", op("sech", u)),), soft=ex.tanh_by_exp,
+          decay=ex.tanh_decay),
         P("sinh", 1, "torch.sinh({0})", "act_sinh({0})", r"\sinh({0})", lambda u: u.sinh(),
           lambda u, y: (u.cosh(),), lambda u, y: (op("cosh", u),)),
         P("cosh", 1, "torch.cosh({0})", "act_cosh({0})", r"\cosh({0})", lambda u: u.cosh(),
@@ -245,11 +250,16 @@ def _others(P: type[Primitive]) -> list[Primitive]:
         P("cos", 1, "torch.cos({0})", "act_cos({0})", r"\cos({0})", lambda u: u.cos(), lambda u, y: (-u.sin(),),
           lambda u, y: (neg(op("sin", u)),)),
         P("atan", 1, "torch.atan({0})", "act_atan({0})", r"\arctan({0})", lambda u: u.atan(),
-          lambda u, y: (1 / (1 + u * u),), lambda u, y: (1.0 / (1.0 + op("square", u)),)),
+          lambda u, y: (1 / (1 + u * u),), lambda u, y: (op("square", 1.0 / op("hypot1", u)),)),
         P("asinh", 1, "torch.asinh({0})", "act_asinh({0})", r"\operatorname{{arsinh}}({0})", lambda u: u.asinh(),
           lambda u, y: (1 / (1 + u * u).sqrt(),), lambda u, y: (1.0 / op("hypot1", u),)),
         P("hypot1", 1, None, "act_hypot1({0})", r"\sqrt{{1 + {0}^2}}", lambda u: (1 + u * u).sqrt(),
-          lambda u, y: (u / y,), lambda u, y: (u / y,), expand=ex.hypot1),
+          lambda u, y: (u / y,), lambda u, y: (op("isru", u),), expand=ex.hypot1),
+        P("isru", 1, None, None, r"\frac{{{0}}}{{\sqrt{{1 + {0}^2}}}}", lambda u: u / (1 + u * u).sqrt(),
+          lambda u, y: (1 / (1 + u * u) ** 1.5,), lambda u, y: (_cube(1.0 / op("hypot1", u)),), expand=ex.isru),
+        P("softsign", 1, None, None, r"\frac{{{0}}}{{1 + \left|{0}\right|}}", lambda u: u / (1 + abs(u)),
+          lambda u, y: (1 / (1 + abs(u)) ** 2,), lambda u, y: (op("square", 1.0 / (1.0 + op("abs", u))),),
+          expand=ex.softsign),
         P("erf", 1, "torch.erf({0})", "act_erf({0})", r"\operatorname{{erf}}({0})", lambda u: u.erf(),
           lambda u, y: (_erf_slope_ball(u),), lambda u, y: (two_over_sqrt_pi * op("exp_square", u, const(-1.0)),)),
         P("erfc", 1, "torch.erfc({0})", "act_erfc({0})", r"\operatorname{{erfc}}({0})", lambda u: u.erfc(),

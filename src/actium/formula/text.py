@@ -1,17 +1,17 @@
-"""Formula → text that `parse` reads back, and → LaTeX by the same walk.
+"""Formula → text that `parse` reads back as the same graph.
 
-In: a node. Out: a string. Purely presentational; nothing is computed from it.
+In: a node. Out: a string. Purely presentational; nothing is computed from it. `latex.py` shares the binding strengths.
 """
 
 from __future__ import annotations
 
-from actium.formula.graph import Node, number_of
+from actium.formula.graph import Node, number_of, walk
 from actium.formula.primitives import PRIMITIVES
 
 # How tightly an operator binds; an operand that binds less tightly than its place gets parentheses.
-_BINDING = {"or": 1, "and": 2, "not": 3, "lt": 4, "le": 4, "gt": 4, "ge": 4, "eq": 4, "ne": 4}
-_BINDING |= {"add": 5, "sub": 5, "mul": 6, "div": 6, "neg": 7, "square": 8, "pow": 8}
-_ATOM = 9
+BINDING = {"or": 1, "and": 2, "not": 3, "lt": 4, "le": 4, "gt": 4, "ge": 4, "eq": 4, "ne": 4}
+BINDING |= {"add": 5, "sub": 5, "mul": 6, "div": 6, "neg": 7, "square": 8, "pow": 8}
+ATOM = 9
 
 
 def number_text(value: float) -> str:
@@ -23,16 +23,15 @@ def number_text(value: float) -> str:
     return repr(value)
 
 
-def _binding(node: Node) -> int:
+def binding(node: Node) -> int:
+    """How tightly a node's text holds together; a negative number is a negation."""
     if node.is_const and (number_of(node) < 0 or str(node.value).startswith("-")):
-        return _BINDING["neg"]
-    return _BINDING.get(node.op, _ATOM)
+        return BINDING["neg"]
+    return BINDING.get(node.op, ATOM)
 
 
 def to_text(root: Node) -> str:
     """Text of a graph. Shared nodes are printed again at each use."""
-    from actium.formula.graph import walk
-
     done: dict[Node, str] = {}
     for node in walk(root):
         done[node] = _text_of(node, done)
@@ -48,20 +47,20 @@ def _text_of(node: Node, done: dict[Node, str]) -> str:
     if row.arity == 0:
         return node.op
     if node.op == "square":
-        return f"{_wrapped(node.args[0], done, _ATOM)}**2"
+        return f"{_wrapped(node.args[0], done, ATOM)}**2"
     if row.infix is None:
         return f"{node.op}({', '.join(done[a] for a in node.args)})"
-    mine = _BINDING[node.op]
+    mine = BINDING[node.op]
     if row.arity == 1:
         gap = " " if row.infix.isalpha() else ""
         return f"{row.infix}{gap}{_wrapped(node.args[0], done, mine)}"
     left, right = node.args
-    # − and / are left-associative, ** is right-associative, comparisons must not chain.
-    right_needs = mine + (node.op in ("sub", "div", "mul", "add") or mine == _BINDING["lt"])
-    left_needs = mine + (node.op == "pow" or mine == _BINDING["lt"])
+    # ** is right-associative, everything else left-associative; a chain of comparisons would mean something else.
+    right_needs = mine + (node.op != "pow")
+    left_needs = mine + (node.op == "pow" or mine == BINDING["lt"])
     gap = "" if node.op == "pow" else " "
     return f"{_wrapped(left, done, left_needs)}{gap}{row.infix}{gap}{_wrapped(right, done, right_needs)}"
 
 
 def _wrapped(node: Node, done: dict[Node, str], needs: int) -> str:
-    return done[node] if _binding(node) >= needs else f"({done[node]})"
+    return done[node] if binding(node) >= needs else f"({done[node]})"

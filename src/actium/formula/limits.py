@@ -1,0 +1,166 @@
+"""What a formula tends to at ±infinity, and whether IEEE arithmetic would say so by itself.
+
+In: a graph and default parameter values. Out: a graph that returns the limit at infinite inputs and NaN at NaN.
+Most graphs need nothing; x/(1+|x|) is inf/inf = NaN there and gets one extra selection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from actium.formula.balls import evaluate
+from actium.formula.graph import Node, const, op, substitute, walk, where
+
+# Exponents k of the arguments ±2^k at which growth is judged; the last finite two decide.
+_PROBES = (40, 80, 160, 1000)
+# Where a finite stand-in replaces an infinite input: 1/x is below an ulp of 1 there, and x² does not overflow.
+FAR = 2.0**60
+
+
+def limit(root: Node, x: Node, sign: float, values: Mapping[Node, float]) -> float | None:
+    """The limit of a graph for x → sign·inf, ±inf included; None if there is none or it cannot be told."""
+    seen = [v for k in _PROBES if (v := _probe(root, x, sign * 2.0**k, values)) is not None]
+    if len(seen) < 2:
+        return None
+    before, last = seen[-2], seen[-1]
+    if abs(last - before) <= 1e-9 * max(1.0, abs(before)):
+        return 0.0 if abs(last) < 1e-11 else float(last)
+    if abs(last) > 1.4 * abs(before) and abs(last) > 20 and last * before > 0:
+        return math.copysign(math.inf, last)
+    return None
+
+
+def _probe(root: Node, x: Node, at: float, values: Mapping[Node, float]) -> Any | None:
+    ball = evaluate(root, {**values, x: at}, precision=2200)
+    if not ball.is_finite() or ball.rad() > abs(ball.mid()) * 1e-6 + 1e-12:
+        return None
+    middle = ball.mid()
+    if abs(middle) > 1e300:  # beyond a double: only its growth matters
+        return math.copysign(1e300 * (1 + float(abs(middle).log()) / 1e9), float(middle.sgn()))
+    return float(middle)
+
+
+def guard(root: Node, exact: Node, x: Node, values: Mapping[Node, float]) -> Node:
+    """The lowered graph, made to return the limit of `exact` at x = ±inf, and NaN at x = NaN."""
+    repaired = root
+    infinite = op("eq", op("abs", x), const(math.inf))
+    far = where(infinite, where(op("gt", x, const(0.0)), const(FAR), const(-FAR)), x)
+    for sign in (1.0, -1.0):
+        wanted = limit(exact, x, sign, values)
+        if wanted is None or _agrees(_ieee(root, {**values, x: sign * math.inf}), wanted):
+            continue
+        at_far = substitute(root, {x: far})
+        if math.isinf(wanted):
+            at_far = where(op("eq", at_far, const(0.0)), at_far, op("mul", at_far, const(math.inf)))
+        side = op("eq", x, const(sign * math.inf))
+        repaired = where(side, at_far, repaired)
+    return repaired if x in nan_sources(repaired) else where(op("eq", x, x), repaired, x)
+
+
+def _agrees(got: float, wanted: float) -> bool:
+    return got == wanted or abs(got - wanted) <= 1e-6 * abs(wanted)
+
+
+def nan_sources(root: Node) -> frozenset[Node]:
+    """The leaves whose NaN surely reaches the value."""
+    sources: dict[Node, frozenset[Node]] = {}
+    for node in walk(root):
+        args = [sources[a] for a in node.args]
+        if node.op in ("input", "param"):
+            sources[node] = frozenset((node,))
+        elif node.op == "where":
+            condition, a, b = node.args
+            taken = b if condition.op in ("lt", "le", "gt", "ge", "eq") else a if condition.op == "ne" else None
+            sources[node] = args[1] & args[2]
+            if taken is not None:  # a NaN operand decides the comparison
+                sources[node] |= args[0] & sources[taken]
+        elif node.op in ("and", "or", "not"):
+            sources[node] = frozenset()
+        else:
+            sources[node] = frozenset().union(*args)
+    return sources[root]
+
+
+def _ieee(root: Node, values: Mapping[Node, float]) -> float:
+    """The graph in float64 arithmetic, overflow and NaN included."""
+    done: dict[Node, Any] = {}
+    with np.errstate(all="ignore"):
+        for node in walk(root):
+            if node.is_const:
+                done[node] = np.float64(node.value)  # type: ignore[arg-type]
+            elif node.op in ("input", "param"):
+                done[node] = np.float64(values.get(node, 1.0))
+            else:
+                done[node] = _IEEE[node.op](*(done[a] for a in node.args))
+    return float(done[root])
+
+
+def _expsq(u: Any, c: Any) -> Any:
+    return np.exp(c * u * u)
+
+
+def _lo(y: Any) -> Any:
+    return np.float64(0.0 if y < -174.67 else 1.0)
+
+
+def _mills(u: Any) -> Any:
+    return np.float64(math.nan if math.isnan(u) else 0.0 if u == -math.inf else 1.0 if u == math.inf else 0.4)
+
+
+_IEEE: dict[str, Callable[..., Any]] = {
+    "pi": lambda: np.float64(math.pi),
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "neg": np.negative,
+    "abs": np.abs,
+    "sign": np.sign,
+    "square": np.square,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda u: 1 / np.sqrt(u),
+    "reciprocal": lambda u: 1 / u,
+    "pow": np.power,
+    "min": np.minimum,
+    "max": np.maximum,
+    "floor": np.floor,
+    "exp": np.exp,
+    "exp2": np.exp2,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log2": np.log2,
+    "log1p": np.log1p,
+    "sigmoid": lambda u: 1 / (1 + np.exp(-u)),
+    "tanh": np.tanh,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "tanhshrink": lambda u: u - np.tanh(u),
+    "exp_square": _expsq,
+    "sin": np.sin,
+    "cos": np.cos,
+    "atan": np.arctan,
+    "asinh": np.arcsinh,
+    "hypot1": lambda u: np.hypot(1.0, u),
+    "erf": np.vectorize(math.erf),
+    "erfc": np.vectorize(math.erfc),
+    "ndtr": np.vectorize(lambda u: 0.5 * math.erfc(-u / 2**0.5)),
+    "exp_hi": np.exp,
+    "exp_lo": _lo,
+    "expsq_hi": _expsq,
+    "expsq_lo": lambda u, c: _lo(c * u * u),
+    "ndtr_cof": _mills,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "not": np.logical_not,
+    "where": np.where,
+}

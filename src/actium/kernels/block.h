@@ -1,0 +1,62 @@
+/* What every generated kernel shares: blocks, huge pages, deterministic sums, per-channel parameters.
+ *
+ * A kernel walks its tensors in blocks of ACT_LANES elements: widen to float, compute, round once. All sums go
+ * through one fixed tree, so that they do not depend on the number of threads.
+ */
+#ifndef ACTIUM_BLOCK_H
+#define ACTIUM_BLOCK_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+enum { ACT_LANES = 512, ACT_TASKS = 64 };
+enum { ACT_FRESH_OUTPUT = 1, ACT_ONE_GRADIENT = 2 };
+
+/* A fresh 64 MiB output costs 16,384 page faults with 4 KiB pages and 32 with huge ones: three times the kernel's
+ * own time. Only whole pages inside the tensor are advised; a kernel without huge pages ignores the advice. */
+static inline void act_prepare_output(void *data, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  const uintptr_t page = 4096, huge = (uintptr_t)2 << 20;
+  if (bytes < 2 * huge) return;
+  uintptr_t first = ((uintptr_t)data + page - 1) & ~(page - 1), last = ((uintptr_t)data + bytes) & ~(page - 1);
+  madvise((void *)first, last - first, MADV_HUGEPAGE);
+#else
+  (void)data, (void)bytes;
+#endif
+}
+
+/* Sum of the first n of ACT_LANES terms: pairwise in float down to 16 lanes, then in double, always in this order. */
+static inline double act_tree_sum(float *terms, int n) {
+  for (int i = n; i < ACT_LANES; i++) terms[i] = 0.0f;
+  for (int width = ACT_LANES / 2; width >= 16; width /= 2)
+    for (int i = 0; i < width; i++) terms[i] += terms[i + width];
+  double total = 0.0;
+  for (int i = 0; i < 16; i++) total += (double)terms[i];
+  return total;
+}
+
+/* How many consecutive elements share the work of one task; depends on the shape alone. */
+static inline int64_t act_rows_per_task(int64_t rows, int64_t row_length, int64_t sums) {
+  int64_t tasks = ACT_TASKS, limit = ((int64_t)4 << 20) / (row_length * (sums ? sums : 1) + 1);
+  if (sums && tasks > limit) tasks = limit;
+  if (tasks < 1) tasks = 1;
+  int64_t per_task = (rows + tasks - 1) / tasks;
+  return per_task < 1 ? 1 : per_task;
+}
+
+/* One value per element of a period: each channel's parameter `inner` times, the whole `copies` times. */
+static inline float *act_spread(const float *values, int64_t channels, int64_t inner, int64_t copies) {
+  float *spread = malloc(sizeof(float) * (size_t)(channels * inner * copies));
+  if (!spread) return NULL;
+  float *at = spread;
+  for (int64_t k = 0; k < copies; k++)
+    for (int64_t c = 0; c < channels; c++)
+      for (int64_t i = 0; i < inner; i++) *at++ = values[c];
+  return spread;
+}
+
+#endif

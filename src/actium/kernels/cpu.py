@@ -1,0 +1,294 @@
+"""Plan → C source of a kernel, and → a callable that takes tensors' addresses.
+
+Stage: plan → [C] → library → op.
+In: lowered graphs of outputs and sums over named inputs and parameters. Out: C text. Two layouts:
+
+* flat: every parameter is one number; the tensors are runs of n elements, in whatever order memory has them;
+* rows: parameters have one value per channel; the tensors are (outer, channels, inner) in memory order, and sums
+  (parameter gradients) come out per channel in double.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Literal
+
+from actium.errors import KernelError
+from actium.formula.graph import IDENTIFIER, Node, number_of, walk
+from actium.formula.primitives import PRIMITIVES
+
+Layout = Literal["flat", "rows"]
+
+# How each dtype is stored, and its functions in math.h (none: it is computed in as it is).
+STORAGE = {"float32": ("float", None), "bfloat16": ("uint16_t", "bf16"), "float16": ("uint16_t", "f16")}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One C function to generate.
+
+    Attributes:
+        name: Its name in the library.
+        inputs: Names of the elementwise inputs.
+        parameters: Names of the parameters.
+        outputs: Lowered graphs, each written to its own tensor of the inputs' dtype.
+        sums: Lowered graphs, each added up per channel (layout "rows" only).
+        layout: See the module docstring.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    outputs: tuple[Node, ...]
+    sums: tuple[Node, ...] = ()
+    layout: Layout = "flat"
+
+
+def headers() -> dict[str, str]:
+    """The C headers that generated sources include."""
+    folder = files("actium.kernels")
+    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("math.h", "block.h")}
+
+
+def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
+    """C text of a library with these kernels for one dtype."""
+    if dtype not in STORAGE:
+        raise KernelError(f"no kernel for {dtype}: it has {', '.join(STORAGE)}")
+    storage, _ = STORAGE[dtype]
+    parts = ['#include "block.h"', '#include "math.h"', f"typedef {storage} T;"]
+    for kernel in kernels:
+        parts.append(_compute(kernel))
+        parts.append(_flat(kernel, dtype) if kernel.layout == "flat" else _rows(kernel, dtype))
+    return "\n\n".join(parts) + "\n"
+
+
+def _literal(value: float) -> str:
+    if value in (float("inf"), float("-inf")):
+        return "(-__builtin_inff())" if value < 0 else "__builtin_inff()"
+    number = f"{value.hex()}f"
+    return f"({number})" if value < 0 else number
+
+
+def expressions(roots: tuple[Node, ...], names: dict[Node, str]) -> tuple[list[str], list[str]]:
+    """Statements that compute shared nodes once, and the expression of each root."""
+    text = dict(names)
+    statements: list[str] = []
+    for node in walk(*roots):
+        if node in text:
+            continue
+        if node.is_const:
+            text[node] = _literal(number_of(node))
+            continue
+        template = PRIMITIVES[node.op].c
+        if template is None:
+            raise KernelError(f"{node.op} has no C form: it must be lowered first")
+        expression = template.format(*(text[a] for a in node.args))
+        if node.is_bool:  # stays inside its selection, where the compiler turns it into a mask
+            text[node] = expression
+        else:
+            text[node] = f"t{len(statements)}"
+            statements.append(f"const float {text[node]} = {expression};")
+    return statements, [text[root] for root in roots]
+
+
+def _names(kernel: Kernel, per_element: bool) -> dict[Node, str]:
+    for name in (*kernel.inputs, *kernel.parameters):
+        if not IDENTIFIER.match(name):
+            raise KernelError(f"{name!r} cannot be a name in C")
+    suffix = "[i]" if per_element else ""
+    names = {Node("input", (), n): f"in_{n}" for n in kernel.inputs}
+    return names | {Node("param", (), n): f"p_{n}{suffix}" for n in kernel.parameters}
+
+
+def _compute(kernel: Kernel) -> str:
+    """The inner loops: one with the parameters as numbers and, for rows, one with a value per element."""
+    loops = [_loop(kernel, per_element=False)]
+    if kernel.layout == "rows":
+        loops.append(_loop(kernel, per_element=True))
+    return "\n\n".join(loops)
+
+
+def _loop(kernel: Kernel, per_element: bool) -> str:
+    names = _names(kernel, per_element)
+    statements, results = expressions((*kernel.outputs, *kernel.sums), names)
+    star = "const float *" if per_element else "float "
+    arguments = [f"const float *x_{n}" for n in kernel.inputs]
+    arguments += [f"float *y{k}" for k in range(len(results))]
+    arguments += ["int n", *(f"{star}p_{n}" for n in kernel.parameters)]
+    body = [f"const float in_{n} = x_{n}[i];" for n in kernel.inputs] + statements
+    body += [f"y{k}[i] = {result};" for k, result in enumerate(results)]
+    name = f"{kernel.name}_{'elements' if per_element else 'uniform'}"
+    lines = "\n    ".join(body)
+    # The pragma only says that iterations are independent, which holds in place too.
+    return (
+        f"static inline void {name}({', '.join(arguments)}) {{\n"
+        f"#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}\n}}"
+    )
+
+
+def _io(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:
+    """Text that loads a block, text that stores it, and the addresses that the inner loop gets."""
+    convert = STORAGE[dtype][1]
+    last = kernel.inputs[-1]
+    load, store, inputs, outputs = [], [], [], []
+    for name in kernel.inputs:
+        if name == last and len(kernel.inputs) > 1:
+            load.append(f"const float *b_{name} = one_{name};")
+            direct = f"i_{name} + at" if convert is None else f"act_load_{convert}(i_{name} + at, w_{name}, m), w_{name}"
+            load.append(f"if (!(flags & ACT_ONE_GRADIENT)) b_{name} = ({direct});")
+        elif convert is None:
+            load.append(f"const float *b_{name} = i_{name} + at;")
+        else:
+            load.append(f"act_load_{convert}(i_{name} + at, w_{name}, m); const float *b_{name} = w_{name};")
+        inputs.append(f"b_{name}")
+    for k in range(len(kernel.outputs)):
+        if convert is None:
+            outputs.append(f"(o{k} ? o{k} + at : z{k})")
+        else:
+            outputs.append(f"z{k}")
+            store.append(f"if (o{k}) act_store_{convert}(z{k}, o{k} + at, m);")
+    outputs += [f"s{k}" for k in range(len(kernel.sums))]
+    return "\n      ".join(load), "\n      ".join(store), inputs, outputs
+
+
+def _buffers(kernel: Kernel, dtype: str) -> str:
+    convert = STORAGE[dtype][1]
+    names = [f"z{k}" for k in range(len(kernel.outputs))] + [f"s{k}" for k in range(len(kernel.sums))]
+    names += [f"w_{n}" for n in kernel.inputs] if convert is not None else []
+    lines = [f"_Alignas(64) float {n}[ACT_LANES]; (void){n};" for n in names]
+    if len(kernel.inputs) > 1:
+        last = kernel.inputs[-1]
+        value = f"*i_{last}" if convert is None else f"act_from_{convert}(*i_{last})"
+        lines.append(f"_Alignas(64) float one_{last}[ACT_LANES];")
+        lines.append(f"if (flags & ACT_ONE_GRADIENT) for (int i = 0; i < ACT_LANES; i++) one_{last}[i] = {value};")
+    return "\n  ".join(lines)
+
+
+def _tensor_arguments(kernel: Kernel) -> str:
+    pointers = [f"const T *i_{n}" for n in kernel.inputs] + [f"T *o{k}" for k in range(len(kernel.outputs))]
+    return ", ".join(pointers)
+
+
+def _advise(kernel: Kernel, count: str) -> str:
+    return "\n    ".join(f"if (o{k}) act_prepare_output(o{k}, sizeof(T) * (size_t)({count}));" for k in range(len(kernel.outputs)))
+
+
+def _flat(kernel: Kernel, dtype: str) -> str:
+    load, store, inputs, outputs = _io(kernel, dtype)
+    values = "".join(f", p[{k}]" for k in range(len(kernel.parameters)))
+    arguments = _tensor_arguments(kernel)
+    passed = ", ".join([f"i_{n}" for n in kernel.inputs] + [f"o{k}" for k in range(len(kernel.outputs))])
+    return f"""static void {kernel.name}_blocks({arguments}, int64_t from, int64_t to, int64_t n, const float *p, int flags) {{
+  (void)p;
+  {_buffers(kernel, dtype)}
+  for (int64_t b = from; b < to; b++) {{
+      const int64_t at = b * ACT_LANES;
+      const int m = n - at < ACT_LANES ? (int)(n - at) : ACT_LANES;
+      {load}
+      {kernel.name}_uniform({", ".join([*inputs, *outputs])}, m{values});
+      {store}
+  }}
+}}
+
+void {kernel.name}({arguments}, int64_t n, const float *p, int threads, int flags) {{
+  const int64_t blocks = (n + ACT_LANES - 1) / ACT_LANES;
+  if (flags & ACT_FRESH_OUTPUT) {{
+    {_advise(kernel, "n")}
+  }}
+  if (threads <= 1) {{
+    {kernel.name}_blocks({passed}, 0, blocks, n, p, flags);
+    return;
+  }}
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int t = 0; t < threads; t++)
+    {kernel.name}_blocks({passed}, blocks * t / threads, blocks * (t + 1) / threads, n, p, flags);
+}}"""
+
+
+def _rows(kernel: Kernel, dtype: str) -> str:
+    """Long rows take each channel's parameters as numbers; short ones a spread array of them (one period)."""
+    load, store, inputs, outputs = _io(kernel, dtype)
+    count, sums = len(kernel.parameters), len(kernel.sums)
+    arguments = _tensor_arguments(kernel)
+    passed = ", ".join([f"i_{n}" for n in kernel.inputs] + [f"o{k}" for k in range(len(kernel.outputs))])
+    uniform = "".join(f", p[{k}][c]" for k in range(count))
+    elements = "".join(f", spread[{k}] + (at - row)" for k in range(count))
+    add_tree = "\n        ".join(f"acc[{k}] += act_tree_sum(s{k}, m);" for k in range(sums))
+    add_each = "\n        ".join(
+        f"for (int i = 0; i < m; i++) acc[{k} * period + (at - row) + i] += (double)s{k}[i];" for k in range(sums)
+    )
+    return f"""static void {kernel.name}_long({arguments}, int64_t task, int64_t length, int64_t pieces, int64_t channels,
+    const float *const *p, double *acc, int flags) {{
+  {_buffers(kernel, dtype)}
+  const int64_t row = task / pieces, piece = task % pieces, c = row % channels;
+  const int64_t per_piece = (length + pieces - 1) / pieces;
+  const int64_t first = row * length + piece * per_piece;
+  const int64_t rest = length - piece * per_piece, last = first + (rest < per_piece ? (rest < 0 ? 0 : rest) : per_piece);
+  (void)c; (void)p; (void)acc;
+  for (int64_t at = first; at < last; at += ACT_LANES) {{
+      const int m = last - at < ACT_LANES ? (int)(last - at) : ACT_LANES;
+      {load}
+      {kernel.name}_uniform({", ".join([*inputs, *outputs])}, m{uniform});
+      {store}
+        {add_tree}
+  }}
+}}
+
+static void {kernel.name}_short({arguments}, int64_t from, int64_t to, int64_t total, int64_t period,
+    float *const *spread, double *acc, int flags) {{
+  {_buffers(kernel, dtype)}
+  (void)acc; (void)spread;
+  for (int64_t row = from * period; row < to * period && row < total; row += period) {{
+    const int64_t end = total - row < period ? total : row + period;
+    for (int64_t at = row; at < end; at += ACT_LANES) {{
+      const int m = end - at < ACT_LANES ? (int)(end - at) : ACT_LANES;
+      {load}
+      {kernel.name}_elements({", ".join([*inputs, *outputs])}, m{elements});
+      {store}
+        {add_each}
+    }}
+  }}
+}}
+
+int {kernel.name}({arguments}, int64_t outer, int64_t channels, int64_t inner, const float *const *p, double *sums,
+    int threads, int flags) {{
+  const int64_t total = outer * channels * inner;
+  int failed = 0;
+  if (flags & ACT_FRESH_OUTPUT) {{
+    {_advise(kernel, "total")}
+  }}
+  if (channels == 1 || inner >= 64) {{
+    const int64_t rows = channels == 1 ? 1 : outer * channels, length = channels == 1 ? total : inner;
+    const int64_t pieces = length > 16384 ? (length + 16383) / 16384 : 1, tasks = rows * pieces;
+    double *parts = {f"calloc((size_t)tasks * {sums} + 1, sizeof(double))" if sums else "NULL"};
+    {"if (!parts) return 1;" if sums else ""}
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t task = 0; task < tasks; task++)
+      {kernel.name}_long({passed}, task, length, pieces, channels, p, parts + task * {sums}, flags);
+    for (int64_t task = 0; task < tasks; task++)
+      for (int k = 0; k < {sums}; k++) sums[k * channels + (task / pieces) % channels] += parts[task * {sums} + k];
+    free(parts);
+    return 0;
+  }}
+  const int64_t once = channels * inner, copies = once < 256 && once > 0 ? 256 / once : 1, period = once * copies;
+  const int64_t rows = period ? (total + period - 1) / period : 0, per_task = act_rows_per_task(rows, period, {sums});
+  const int64_t tasks = (rows + per_task - 1) / per_task;
+  float *spread[{max(count, 1)}] = {{0}};
+  for (int k = 0; k < {count}; k++) failed |= !(spread[k] = act_spread(p[k], channels, inner, copies));
+  double *parts = {f"calloc((size_t)(tasks * period) * {sums} + 1, sizeof(double))" if sums else "NULL"};
+  {"failed |= !parts;" if sums else ""}
+  if (!failed) {{
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t task = 0; task < tasks; task++)
+      {kernel.name}_short({passed}, task * per_task, (task + 1) * per_task, total, period, spread,
+          parts + task * period * {sums}, flags);
+    for (int64_t task = 0; task < tasks; task++)
+      for (int k = 0; k < {sums}; k++)
+        for (int64_t e = 0; e < period; e++)
+          sums[k * channels + (e % once) / inner] += parts[(task * {sums} + k) * period + e];
+  }}
+  free(parts);
+  for (int k = 0; k < {count}; k++) free(spread[k]);
+  return failed;
+}}"""

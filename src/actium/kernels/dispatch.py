@@ -1,0 +1,347 @@
+"""From tensors to addresses: picks a kernel for a plan, a dtype and a device, and runs it.
+
+Stage: kernel → [dispatch] → op. In: plain dense tensors, checked. Out: tensors. No autograd here.
+CPU tensors of float32, bfloat16 and float16 run generated C; everything else runs the same plan in torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from actium.formula.graph import Formula, Node
+from actium.kernels import cpu, toolchain
+from actium.kernels.eager import compile_function
+from actium.kernels.plan import Plan
+
+if TYPE_CHECKING:
+    from actium.op import Op
+
+C_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+FRESH_OUTPUT, ONE_GRADIENT = 1, 2
+
+# Below this many elements a second thread costs more than it saves.
+SERIAL = 1 << 15
+
+_empty_like = torch.empty_like
+_get_num_threads = torch.get_num_threads
+
+
+def threads_for(count: int) -> int:
+    """How many threads a kernel over this many elements uses."""
+    return 1 if count < SERIAL else max(1, min(_get_num_threads(), count // (SERIAL // 2)))
+
+
+def safe_name(name: str) -> str:
+    """A name that Python and C accept."""
+    cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return cleaned if re.match(r"[A-Za-z_]", cleaned) else f"f_{cleaned}"
+
+
+def as_operand(p: float | Tensor, like: Tensor, channel_dim: int | None) -> Tensor:
+    """A parameter as a tensor that broadcasts against the input, in the input's dtype."""
+    if not isinstance(p, Tensor):
+        return torch.full((), p, dtype=like.dtype, device=like.device)
+    wide = p.to(like.dtype)
+    if p.numel() == 1 or channel_dim is None:
+        return wide.reshape(())
+    shape = [1] * like.dim()
+    shape[channel_dim] = p.numel()
+    return wide.reshape(shape)
+
+
+class Library:
+    """The compiled kernels of one plan for one dtype, each built when first needed."""
+
+    def __init__(self, plan: Plan, dtype: str) -> None:
+        inputs, parameters = plan.formula.inputs, plan.formula.parameters
+        self._plan, self._dtype = plan, dtype
+        self._inputs, self._parameters = inputs, parameters
+        self._values: dict[tuple[float, ...], Any] = {(): None}
+        self._flat: tuple[Any, Any] | None = None
+        self._rows: tuple[Any, Any] | None = None
+
+    def source(self) -> str:
+        """C text of the flat kernels."""
+        return cpu.source(self._flat_kernels(), self._dtype)
+
+    def _flat_kernels(self) -> tuple[cpu.Kernel, cpu.Kernel]:
+        plan = self._plan
+        gradient, slopes = plan.backward(self._inputs, "c")
+        return (
+            cpu.Kernel("forward", self._inputs, self._parameters, (plan.value("c"),)),
+            cpu.Kernel("backward", (*self._inputs, gradient), self._parameters, slopes),
+        )
+
+    def flat(self) -> tuple[Any, Any]:
+        """(forward, backward) for parameters that are numbers."""
+        if self._flat is None:
+            library = toolchain.load(self.source(), cpu.headers())
+            count = len(self._inputs)
+            tail = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+            forward, backward = library.forward, library.backward
+            forward.argtypes = [ctypes.c_void_p] * (count + 1) + tail
+            backward.argtypes = [ctypes.c_void_p] * (2 * count + 1) + tail
+            forward.restype = backward.restype = None
+            self._flat = forward, backward
+        return self._flat
+
+    def rows(self) -> tuple[Any, Any]:
+        """(forward, backward) for parameters with a value per channel, and for their gradients."""
+        if self._rows is None:
+            plan, count = self._plan, len(self._inputs)
+            gradient, slopes = plan.backward((*self._inputs, *self._parameters), "c")
+            kernels = (
+                cpu.Kernel("forward", self._inputs, self._parameters, (plan.value("c"),), (), "rows"),
+                cpu.Kernel("backward", (*self._inputs, gradient), self._parameters, slopes[:count], slopes[count:], "rows"),
+            )
+            library = toolchain.load(cpu.source(kernels, self._dtype), cpu.headers())
+            tail = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 2 + [ctypes.c_int] * 2
+            forward, backward = library.forward, library.backward
+            forward.argtypes = [ctypes.c_void_p] * (count + 1) + tail
+            backward.argtypes = [ctypes.c_void_p] * (2 * count + 1) + tail
+            self._rows = forward, backward
+        return self._rows
+
+    def values(self, parameters: tuple[float, ...]) -> Any:
+        """The address of the parameters' values; kept, since the same few come again and again."""
+        found = self._values.get(parameters)
+        if found is None and parameters:
+            if len(self._values) > 256:
+                self._values = {(): None}
+            found = (ctypes.c_float * len(parameters))(*parameters)
+            self._values[parameters] = found
+        return found
+
+
+class FastTable:
+    """Forward kernels by dtype, for the call that needs no gradient and no tensor parameter."""
+
+    def __init__(self, plan: Plan, output_slope: Formula | None) -> None:
+        self._plan = plan
+        self._libraries: dict[torch.dtype, Library] = {}
+        self._torch: dict[str, Callable[..., Any]] = {}
+        self.forward: dict[torch.dtype, Callable[..., Tensor]] = {}
+
+    def library(self, dtype: torch.dtype) -> Library | None:
+        """The kernels for a dtype; None where there are none (other dtype, no compiler, switched off)."""
+        found = self._libraries.get(dtype)
+        if found is None and dtype in C_DTYPES:
+            if not toolchain.kernels_enabled():
+                toolchain.warn_once_unavailable()
+                return None
+            found = self._libraries[dtype] = Library(self._plan, C_DTYPES[dtype])
+            self.forward[dtype] = _fast_forward(found)
+        return found
+
+    def torch_function(self, which: str, names: tuple[str, ...] = ()) -> Callable[..., Any]:
+        """The plan in torch: `value`, or the gradients by `names`."""
+        key = f"{which}:{','.join(names)}"
+        if key not in self._torch:
+            formula = self._plan.formula
+            if which == "value":
+                arguments, roots = formula.inputs, (self._plan.value("torch"),)
+            else:
+                gradient, roots = self._plan.backward(names, "torch")
+                arguments = (*formula.inputs, gradient)
+            self._torch[key] = compile_function(which, (*arguments, *formula.parameters), roots)
+        return self._torch[key]
+
+
+def _fast_forward(library: Library) -> Callable[[Tensor, tuple[float, ...]], Tensor]:
+    kernel: Any = None
+
+    def run(x: Tensor, parameters: tuple[float, ...]) -> Tensor:
+        nonlocal kernel
+        if kernel is None:
+            kernel = library.flat()[0]
+        if not x.is_contiguous():
+            x = dense(x)
+        y = _empty_like(x)
+        count = x.numel()
+        threads = 1 if count < SERIAL else threads_for(count)
+        values = library.values(parameters) if parameters else None
+        kernel(x.data_ptr(), y.data_ptr(), count, values, threads, FRESH_OUTPUT)
+        return y
+
+    return run
+
+
+def dense(x: Tensor) -> Tensor:
+    """The tensor itself if its elements fill their memory without gaps or overlaps, else a contiguous copy."""
+    if x.is_contiguous() or _fills_memory(x):
+        return x
+    return x.contiguous()
+
+
+def _fills_memory(x: Tensor) -> bool:
+    expected = 1
+    for stride, size in sorted((s, n) for n, s in zip(x.shape, x.stride(), strict=True) if n != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _like(t: Tensor, x: Tensor) -> Tensor:
+    """T with the strides of the dense tensor x."""
+    if t.stride() == x.stride() and t.shape == x.shape:
+        return t
+    return _empty_like(x).copy_(t)
+
+
+def _rows_of(x: Tensor, channels: int, channel_dim: int | None) -> tuple[int, int, int]:
+    """(outer, channels, inner) of a dense tensor in memory order."""
+    if channels == 1 or channel_dim is None:
+        return 1, 1, x.numel()
+    if x.numel() == 0:
+        return 0, channels, 1
+    inner = x.stride(channel_dim)
+    return x.numel() // (channels * inner), channels, inner
+
+
+def _channels(parameters: tuple[Any, ...]) -> int:
+    return max((p.numel() for p in parameters if isinstance(p, Tensor)), default=1)
+
+
+def forward(
+    op: Op, inputs: tuple[Tensor, ...], parameters: tuple[Any, ...], channel_dim: int | None, out: Tensor | None = None
+) -> Tensor:
+    """The op's value; written to `out` if given."""
+    x = inputs[0]
+    library = op._fast.library(x.dtype) if x.is_cpu else None
+    if library is None:
+        wide = [t.to(_compute(x)) for t in inputs]
+        function = op._fast.torch_function("value")
+        y = function(*wide, *(as_operand(p, wide[0], channel_dim) for p in parameters)).to(x.dtype)
+        y = y.expand(x.shape) if y.shape != x.shape else y
+        return _like(y, dense(x)) if out is None else out.copy_(y)
+    first = dense(x)
+    rest = tuple(_like(t, first) for t in inputs[1:])
+    y = _empty_like(first) if out is None or first is not out else out
+    flags = FRESH_OUTPUT if out is None else 0
+    addresses = [t.data_ptr() for t in (first, *rest, y)]
+    numbers = _numbers(parameters)
+    threads = threads_for(first.numel())
+    if numbers is not None:
+        library.flat()[0](*addresses, first.numel(), library.values(numbers), threads, flags)
+    else:
+        outer, channels, inner = _rows_of(first, _channels(parameters), channel_dim)
+        pointers, keep = _parameter_pointers(parameters, channels)
+        _checked(library.rows()[0](*addresses, outer, channels, inner, pointers, None, threads, flags))
+        del keep
+    return y if out is None or y is out else out.copy_(y)
+
+
+def backward(
+    op: Op,
+    inputs: tuple[Tensor, ...],
+    grad: Tensor,
+    parameters: tuple[Any, ...],
+    channel_dim: int | None,
+    needed: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """Gradients of the inputs and parameters that need one."""
+    count = len(inputs)
+    x = inputs[0]
+    library = op._fast.library(x.dtype) if x.is_cpu else None
+    if library is None:
+        return _backward_in_torch(op, inputs, grad, parameters, channel_dim, needed)
+    first = dense(x)
+    rest = tuple(_like(t, first) for t in inputs[1:])
+    one = grad.numel() > 1 and not any(grad.stride())  # y.sum().backward() sends one number, expanded
+    grad = grad if one else _like(grad, first)
+    flags = FRESH_OUTPUT | (ONE_GRADIENT if one else 0)
+    grads: list[Tensor | None] = [_empty_like(first) if n else None for n in needed[:count]]
+    addresses = [t.data_ptr() for t in (first, *rest, grad)] + [None if g is None else g.data_ptr() for g in grads]
+    threads = threads_for(first.numel())
+    numbers = None if any(needed[count:]) else _numbers(parameters)
+    if numbers is not None:
+        library.flat()[1](*addresses, first.numel(), library.values(numbers), threads, flags)
+        return grads + [None] * len(parameters)
+    outer, channels, inner = _rows_of(first, _channels(parameters), channel_dim)
+    pointers, keep = _parameter_pointers(parameters, channels)
+    sums = torch.zeros(len(parameters), channels, dtype=torch.float64)
+    _checked(library.rows()[1](*addresses, outer, channels, inner, pointers, sums.data_ptr(), threads, flags))
+    del keep
+    for p, wanted, total in zip(parameters, needed[count:], sums, strict=True):
+        grads.append((total.sum() if p.numel() == 1 else total).reshape(p.shape).to(p.dtype) if wanted else None)
+    return grads
+
+
+def _numbers(parameters: tuple[Any, ...]) -> tuple[float, ...] | None:
+    """The parameters as numbers, if each is one."""
+    values = []
+    for p in parameters:
+        if isinstance(p, Tensor):
+            if p.numel() != 1:
+                return None
+            p = p.item()
+        values.append(p)
+    return tuple(values)
+
+
+def _parameter_pointers(parameters: tuple[Any, ...], channels: int) -> tuple[Any, list[Tensor]]:
+    """An array of addresses of one float per channel, and the tensors that must outlive it."""
+    keep = []
+    for p in parameters:
+        if isinstance(p, Tensor):
+            keep.append(p.detach().reshape(-1).to(torch.float32).expand(channels).contiguous())
+        else:
+            keep.append(torch.full((channels,), p, dtype=torch.float32))
+    addresses = array("Q", [t.data_ptr() for t in keep]) if keep else array("Q", [0])
+    return (ctypes.c_uint64 * len(addresses))(*addresses), keep
+
+
+def _checked(failed: int) -> None:
+    if failed:
+        raise MemoryError("a kernel could not allocate its working memory")
+
+
+def _compute(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _backward_in_torch(
+    op: Op,
+    inputs: tuple[Tensor, ...],
+    grad: Tensor,
+    parameters: tuple[Any, ...],
+    channel_dim: int | None,
+    needed: tuple[bool, ...],
+) -> list[Tensor | None]:
+    names = (*op.formula.inputs, *op.formula.parameters)
+    wanted = tuple(n for n, need in zip(names, needed, strict=True) if need)
+    if not wanted:
+        return [None] * len(needed)
+    wide = [t.to(_compute(inputs[0])) for t in (*inputs, grad)]
+    operands = [as_operand(p, wide[0], channel_dim) for p in parameters]
+    terms = op._fast.torch_function("gradients", wanted)(*wide, *operands)
+    results = dict(zip(wanted, terms if isinstance(terms, tuple) else (terms,), strict=True))
+    grads: list[Tensor | None] = []
+    for k, name in enumerate(names):
+        if name not in results:
+            grads.append(None)
+        elif k < len(inputs):
+            full = results[name].expand(inputs[0].shape)
+            grads.append(_like(full.to(inputs[0].dtype), dense(inputs[0])))
+        else:
+            grads.append(_sum_to_parameter(results[name].expand(inputs[0].shape), parameters[k - len(inputs)], channel_dim))
+    return grads
+
+
+def _sum_to_parameter(terms: Tensor, p: Tensor, channel_dim: int | None) -> Tensor:
+    if p.numel() == 1:
+        return terms.sum().reshape(p.shape).to(p.dtype)
+    assert channel_dim is not None
+    others = [d for d in range(terms.dim()) if d != channel_dim % terms.dim()]
+    return (terms.sum(others) if others else terms).to(p.dtype)
+
+
+__all__ = ["FastTable", "Library", "Node", "as_operand", "backward", "dense", "forward", "safe_name", "threads_for"]

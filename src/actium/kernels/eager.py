@@ -1,0 +1,97 @@
+"""Lowered graph → plain torch: source text, and a function made of it.
+
+Stage: plan → [torch] → op. The path for compile, export, vmap, forward AD, subclasses, meta tensors and any
+device without a kernel, and the text that `eject` prints. In: lowered graphs (target "torch"). Out: Python.
+Inputs and parameters arrive as tensors of the dtype in which to compute; no dtype is changed here.
+"""
+
+from __future__ import annotations
+
+import linecache
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from actium.errors import KernelError
+from actium.formula.graph import Node, number_of, walk
+from actium.formula.primitives import PRIMITIVES
+
+# e^(c·u²) with c·u² in two parts: u = h + (u − h), h on a grid of 1/16, so that h² is exact. The value does not
+# depend on h, so its zero derivative leaves autodiff right.
+EXP_SQUARE = '''def _exp_square(u, c):
+    h = torch.round(u * 16.0) * 0.0625
+    h = torch.where(torch.abs(u) < 1024.0, h, u)
+    return torch.exp(c * (h * h)) * torch.exp(c * ((u - h) * (u + h)))
+'''
+
+
+def _literal(value: float) -> str:
+    if math.isinf(value):
+        return "math.inf" if value > 0 else "-math.inf"
+    return repr(value) if value >= 0 and not str(value).startswith("-") else f"({value!r})"
+
+
+def body(roots: tuple[Node, ...]) -> tuple[list[str], list[str]]:
+    """Assignments that compute what is used twice once, and the expression of each root."""
+    order = walk(*roots)
+    uses: dict[Node, int] = {}
+    for node in order:
+        for a in node.args:
+            uses[a] = uses.get(a, 0) + 1
+    text: dict[Node, str] = {}
+    lines: list[str] = []
+    for node in order:
+        text[node] = _expression(node, text)
+        if node.args and (uses.get(node, 0) > 1 or len(text[node]) > 90):
+            lines.append(f"t{len(lines)} = {_bare(text[node])}")
+            text[node] = f"t{len(lines) - 1}"
+    return lines, [_bare(text[root]) for root in roots]
+
+
+def _expression(node: Node, text: dict[Node, str]) -> str:
+    if node.is_const:
+        return _literal(number_of(node))
+    if node.op in ("input", "param"):
+        return str(node.value)
+    template = PRIMITIVES[node.op].torch
+    if template is None:
+        raise KernelError(f"{node.op} has no torch form: it must be lowered first")
+    args = [text[a] for a in node.args]
+    if node.op == "where" and node.args[1].is_const and node.args[2].is_const:
+        # Two numbers would make a tensor of torch's default dtype.
+        args[1] = f"torch.full((), {args[1]}, dtype=_like.dtype, device=_like.device)"
+    return template.format(*args)
+
+
+def _bare(expression: str) -> str:
+    """Without the outermost parentheses, if they enclose the whole."""
+    if not (expression.startswith("(") and expression.endswith(")")):
+        return expression
+    depth = 0
+    for position, character in enumerate(expression):
+        depth += (character == "(") - (character == ")")
+        if depth == 0 and position < len(expression) - 1:
+            return expression
+    return expression[1:-1]
+
+
+def function_source(name: str, arguments: tuple[str, ...], roots: tuple[Node, ...]) -> str:
+    """A Python function of tensors that returns the roots' values."""
+    lines, results = body(roots)
+    text = "\n".join(lines) + " ".join(results)
+    inner = [f"_like = {arguments[0]}"] if "_like" in text else []
+    inner += [*lines, f"return {', '.join(results)}"]
+    helper = EXP_SQUARE + "\n\n" if "_exp_square(" in text else ""
+    return f"{helper}def {name}({', '.join(arguments)}):\n" + "".join(f"    {line}\n" for line in inner)
+
+
+def compile_function(name: str, arguments: tuple[str, ...], roots: tuple[Node, ...]) -> Callable[..., Any]:
+    """The function of `function_source`. Its text comes from the table alone, never from a user's text."""
+    text = function_source(name, arguments, roots)
+    filename = f"<actium {name} {hash((arguments, roots)) & 0xFFFFFFFF:08x}>"
+    namespace: dict[str, Any] = {"torch": torch, "math": math}
+    exec(compile(text, filename, "exec"), namespace)
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    return namespace[name]

@@ -1,0 +1,311 @@
+"""Formula graph → a graph that a machine evaluates well: every operation has a C or a torch form.
+
+Stage: derivative → stabilize → [lowering] → plan → kernel source.
+In: stabilized graphs. Out: graphs of rows that have the target's form. What happens here:
+
+* products with an exponentially small factor are ordered so that nothing underflows on the way
+  (x·σ(x) at x = −89 is −1.98e-37, although σ(−89) is subnormal in float32), and are 0, not 0·inf, beyond;
+* primitives without a machine form are expanded; constants are folded once, in ball arithmetic;
+* for autodiff (`soft`), the arguments of an unselected branch are replaced by a harmless value.
+
+Nothing here knows dtypes, shapes or devices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from actium.formula.balls import constant_value, is_regular
+from actium.formula.expansions import Decay, exp_decay
+from actium.formula.graph import Node, const, div, mul, neg, negated, number_of, op, rebuild, remake, walk, where
+from actium.formula.primitives import PRIMITIVES
+
+Target = Literal["c", "torch"]
+
+
+@dataclass
+class _Product:
+    """A flattened product: sign and constants apart, factors above and below the fraction bar."""
+
+    above: list[Node] = field(default_factory=list)
+    below: list[Node] = field(default_factory=list)
+    constant: Node = field(default_factory=lambda: const(1.0))
+    decays: list[Decay] = field(default_factory=list)
+
+
+class Lowering:
+    """Lowers several roots together, so that what they share is computed once.
+
+    Args:
+        target: Whose forms the result may use.
+        soft: Make torch's own autodiff of the result stable and obey the branch rule.
+    """
+
+    def __init__(self, target: Target, soft: bool = False) -> None:
+        self.target = target
+        self.soft = soft
+        self._done: dict[Node, Node] = {}
+        self._products: dict[Node, Node] = {}
+
+    def lower(self, root: Node) -> Node:
+        """The lowered graph of one root."""
+        root = rebuild(root, self._order_products, self._products)
+        root = rebuild(root, self._expand, self._done)
+        return rebuild(root, _fold_constants)
+
+    def finish(self, root: Node) -> Node:
+        """The last step, after whatever was selected at infinity."""
+        return mask_branches(root) if self.soft else root
+
+    # -- products ----------------------------------------------------------------------------------
+
+    def _order_products(self, node: Node, _args: tuple[Node, ...]) -> Node:
+        plain = remake(node, [self._products[a] for a in node.args])
+        if node.op not in ("mul", "div", "neg", "square", "reciprocal") and not _falls_itself(node):
+            return plain
+        product = _Product()
+        self._gather(node, product, above=True)
+        alone = len(product.decays) == 1 and not product.above and not product.below
+        if not product.decays or (alone and self._computes(node)):
+            return plain
+        return self._emit(product)
+
+    def _computes(self, node: Node) -> bool:
+        """Whether the target can compute the primitive by itself, or by an expansion."""
+        if node.op in ("mul", "div", "neg", "square", "reciprocal"):
+            return False
+        row = PRIMITIVES[node.op]
+        return row.expand is not None or (row.torch if self.target == "torch" else row.c) is not None
+
+    def _gather(self, node: Node, product: _Product, above: bool) -> None:
+        if _is_constant(node):
+            product.constant = mul(product.constant, node) if above else div(product.constant, node)
+        elif node.op == "neg":
+            product.constant = neg(product.constant)
+            self._gather(node.args[0], product, above)
+        elif node.op == "mul":
+            for a in node.args:
+                self._gather(a, product, above)
+        elif node.op == "div":
+            self._gather(node.args[0], product, above)
+            self._gather(node.args[1], product, not above)
+        elif node.op == "reciprocal":
+            self._gather(node.args[0], product, not above)
+        elif node.op == "square" and _falls(node.args[0]):
+            self._gather(node.args[0], product, above)
+            self._gather(node.args[0], product, above)
+        else:
+            self._take(node, product, above)
+
+    def _take(self, node: Node, product: _Product, above: bool) -> None:
+        lowered = [self._products[a] for a in node.args]
+        if not above and node.op == "exp":  # 1/e^t is e^−t
+            decay = exp_decay(negated(lowered[0]))
+        else:
+            decay = PRIMITIVES[node.op].decay(*lowered) if above and _falls_itself(node) else None  # type: ignore[misc]
+        row = PRIMITIVES[node.op] if node.args else None
+        if decay is not None and self.target == "torch" and row and row.torch is not None and row.expand is None:
+            whole = remake(node, lowered)  # torch computes it in one piece
+            decay = Decay(whole, whole, whole)
+        if decay is None:
+            ordered = self._products[node] if node in self._products else remake(node, lowered)
+            (product.above if above else product.below).append(ordered)
+        else:
+            product.decays.append(decay)
+
+    def _emit(self, product: _Product) -> Node:
+        value = _times(product.above)
+        for decay in product.decays:
+            if decay.cofactor is not None:
+                value = mul(value, decay.cofactor)
+        if product.below:
+            value = div(value, _times(product.below))
+        value = mul(_fold_constants_of(product.constant), value)
+        if self.target == "torch":
+            whole = _times(d.whole for d in product.decays)
+            return _zero_if_gone(whole, value, mul(value, whole))
+        for decay in product.decays:
+            value = mul(value, decay.hi)
+        # Powers of two: their product is exact, or so small that the whole is 0.
+        lo = _times(d.lo for d in product.decays)
+        return _zero_if_gone(lo, value, mul(value, lo))
+
+    # -- expansion ---------------------------------------------------------------------------------
+
+    def _expand(self, node: Node, args: tuple[Node, ...]) -> Node:
+        node = remake(node, args)
+        row = PRIMITIVES.get(node.op)
+        if row is None:
+            return node
+        if node.op == "pow" and node.args[1].is_const:
+            return _integer_power(node)
+        form = row.c if self.target == "c" else row.torch
+        rule = row.soft if self.soft and row.soft is not None else None if form is not None else row.expand
+        if rule is None:
+            return node
+        expanded = rule(*node.args)
+        return rebuild(expanded, lambda n, a: remake(n, a) if n.op == node.op else self._expand(n, a), dict(self._leaves(node)))
+
+    @staticmethod
+    def _leaves(node: Node) -> Iterable[tuple[Node, Node]]:
+        """The operands of an expanded node are lowered already and must not be walked again."""
+        return ((n, n) for n in walk(*node.args))
+
+
+def _falls_itself(node: Node) -> bool:
+    row = PRIMITIVES.get(node.op)
+    return row is not None and row.decay is not None and row.decay(*node.args) is not None
+
+
+def _falls(node: Node) -> bool:
+    """Whether a factor of this node has an exponential tail."""
+    if node.op in ("mul", "div", "neg", "square"):
+        return any(_falls(a) for a in node.args)
+    return _falls_itself(node)
+
+
+def _zero_if_gone(factor: Node, value: Node, result: Node) -> Node:
+    """0 where a factor underflowed to 0: `value` may be infinite there, and 0·inf is not the limit."""
+    if all(n.op not in ("input", "param") for n in walk(value)):
+        return result
+    return where(op("eq", factor, const(0.0)), const(0.0), result)
+
+
+def _times(nodes: Iterable[Node]) -> Node:
+    total = const(1.0)
+    for node in nodes:
+        total = mul(total, node)
+    return total
+
+
+def _is_constant(node: Node) -> bool:
+    return all(n.op not in ("input", "param") for n in walk(node))
+
+
+def _fold_constants(node: Node, args: tuple[Node, ...]) -> Node:
+    node = remake(node, args)
+    if node.is_const or node.op in ("input", "param") or not all(a.is_const for a in node.args):
+        return node
+    return _fold_constants_of(node)
+
+
+def _fold_constants_of(node: Node) -> Node:
+    """The nearest double of a constant expression; conditions and non-finite values stay as they are."""
+    if node.is_const or node.is_bool or any(n.is_bool or n.op == "where" for n in walk(node)):
+        return node
+    value = constant_value(node)
+    return const(value) if math.isfinite(value) else node
+
+
+def _integer_power(node: Node) -> Node:
+    """x^n by squaring, for integer n up to 64; other powers stay."""
+    base, exponent = node.args[0], number_of(node.args[1])
+    if exponent != int(exponent) or not 2 <= abs(exponent) <= 64:
+        return node
+    result, square, left = const(1.0), base, int(abs(exponent))
+    while left:
+        if left & 1:
+            result = mul(result, square)
+        left >>= 1
+        if left:
+            square = mul(square, square)
+    return result if exponent > 0 else div(const(1.0), result)
+
+
+# --- Branch masking, for torch's autodiff ------------------------------------------------------------
+
+# Operators whose value and derivative are finite for every finite operand.
+_TAME = frozenset({"add", "sub", "neg", "abs", "sign", "floor", "tanh", "sigmoid", "erf", "ndtr", "atan", "sin", "cos"})
+_SAFE_VALUES = (0.0, 1.0, -1.0, 0.5, 2.0)
+
+
+def mask_branches(root: Node) -> Node:
+    """Replace what an unselected branch reads by a harmless value, so that autodiff cannot make NaN of it.
+
+    `where(x > 0, x, expm1(x))` has a NaN gradient at x = 100 in torch: the unselected e^100 is infinite and
+    0 · inf = NaN. With `expm1(where(x > 0, 0, x))` the unselected branch sees 0.
+    """
+
+    def visit(node: Node, args: tuple[Node, ...]) -> Node:
+        if node.op != "where":
+            return remake(node, args)
+        condition, a, b = args
+        return where(condition, _masked(a, condition, True), _masked(b, condition, False))
+
+    return rebuild(root, visit)
+
+
+def _masked(branch: Node, condition: Node, selected: bool) -> Node:
+    if _is_tame(branch):
+        return branch
+    leaves = [n for n in walk(branch) if n.op in ("input", "param")]
+    involved = set(walk(condition))
+    # A condition on the inputs alone cannot be cured by moving a parameter, and the other way round.
+    movable = [n for n in leaves if n in involved]
+    safe = _safe_value(branch, movable)
+    if safe is None:
+        return branch
+    swap = {n: where(condition, n, safe) if selected else where(condition, safe, n) for n in movable}
+    return rebuild(branch, lambda n, args: swap[n] if n in swap else remake(n, args))
+
+
+def _is_tame(branch: Node) -> bool:
+    """Whether no finite operand can make the branch or its slope infinite."""
+    return all(_is_tame_step(node) for node in walk(branch))
+
+
+def _is_tame_step(node: Node) -> bool:
+    if not node.args or node.op in _TAME or node.op == "where" or node.is_bool:
+        return True
+    if node.op == "mul":
+        return node.args[0].is_const or all(_is_bounded(a) for a in node.args)
+    return _is_bounded(node)
+
+
+def _is_bounded(node: Node) -> bool:
+    """Whether a node stays within a moderate range by its form: made of e^(−|u|), constants and 1/(1 + …)."""
+    if node.is_const:
+        return True
+    if node.op == "exp":
+        return _is_negative_abs(node.args[0])
+    if node.op == "where":
+        return all(_is_bounded(a) for a in node.args[1:])
+    if node.op == "div":
+        return _is_bounded(node.args[0]) and _is_bounded(node.args[1]) and _is_above_zero(node.args[1])
+    if node.op == "log1p":
+        return _is_bounded(node.args[0]) and _is_above_zero(1.0 + node.args[0])
+    return node.op in ("add", "sub", "mul", "neg", "tanh") and all(_is_bounded(a) for a in node.args)
+
+
+def _is_negative_abs(node: Node) -> bool:
+    if node.op == "mul" and node.args[0].is_const and number_of(node.args[0]) > 0:
+        return _is_negative_abs(node.args[1])
+    return node.op == "where" and node.args[0].op == "ge" and node.args[1] is neg(node.args[2])
+
+
+def _is_above_zero(node: Node) -> bool:
+    """A sum or product of e^…, positive constants and selections of them, with a positive constant in it."""
+    if node.is_const:
+        return number_of(node) > 0
+    if node.op == "add":
+        return any(_is_above_zero(a) for a in node.args) and all(_is_above_zero(a) or _is_nonnegative(a) for a in node.args)
+    return node.op == "where" and all(_is_above_zero(a) for a in node.args[1:])
+
+
+def _is_nonnegative(node: Node) -> bool:
+    if node.op in ("exp", "square", "abs"):
+        return True
+    if node.op in ("mul", "add"):
+        return all(_is_nonnegative(a) or _is_above_zero(a) for a in node.args)
+    return False
+
+
+def _safe_value(branch: Node, movable: list[Node]) -> Node | None:
+    """A value at which the branch and its slopes are finite, tried in ball arithmetic."""
+    for value in _SAFE_VALUES:
+        if movable and is_regular(branch, {n: value for n in movable}):
+            return const(value)
+    return None

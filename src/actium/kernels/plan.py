@@ -1,0 +1,74 @@
+"""What a formula's forward computes and keeps, and what its backward reads.
+
+Stage: derivative → stabilize → [plan] → kernel.
+In: a formula with default parameter values. Out: lowered graphs for a target, guarded at NaN and ±infinity.
+Forward keeps the inputs and nothing else (the next layer usually keeps the output); backward recomputes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Literal
+
+from actium.formula.derivative import derivative
+from actium.formula.graph import Formula, Node, mul, parameter, variable
+from actium.formula.limits import guard
+from actium.formula.stabilize import stabilize
+from actium.kernels.lower import Lowering, Target
+
+GRADIENT = "grad_output"
+Mode = Literal["c", "torch", "soft"]  # soft: torch, to be differentiated by torch itself
+
+
+class Plan:
+    """Lowered graphs of one formula, made when first asked for.
+
+    Args:
+        formula: The function, as written.
+        defaults: A typical value of each parameter: decides what infinity needs, nothing else.
+    """
+
+    def __init__(self, formula: Formula, defaults: Mapping[str, float]) -> None:
+        self.formula = stabilize(formula)
+        self._values = {parameter(n): defaults.get(n, 1.0) for n in formula.parameters}
+
+    @functools.cache  # noqa: B019 (a plan lives as long as its activation)
+    def slope(self, name: str) -> Formula:
+        """∂f/∂name, stabilized."""
+        return stabilize(derivative(self.formula, name))
+
+    def backward_formula(self, name: str) -> Formula:
+        """grad_output · ∂f/∂name as a formula of one more input: what double backward differentiates."""
+        slope = self.slope(name)
+        gradient = self._gradient_name()
+        return Formula(mul(variable(gradient), slope.root), (*slope.inputs, gradient), slope.parameters)
+
+    def _gradient_name(self) -> str:
+        name = GRADIENT
+        while name in self.formula.inputs or name in self.formula.parameters:
+            name += "_"
+        return name
+
+    def value(self, mode: Mode) -> Node:
+        """The lowered graph of the value."""
+        return self._finish(self.formula.root, _lowering(mode))
+
+    def backward(self, names: tuple[str, ...], mode: Mode) -> tuple[str, tuple[Node, ...]]:
+        """The name of the gradient input, and grad_output · ∂f/∂name for each name, lowered together."""
+        lowering = _lowering(mode)
+        gradient = variable(self._gradient_name())
+        roots = (self._finish(self.slope(n).root, lowering) for n in names)
+        return str(gradient.value), tuple(mul(gradient, root) for root in roots)
+
+    def _finish(self, exact: Node, lowering: Lowering) -> Node:
+        root = lowering.lower(exact)
+        for name in self.formula.inputs:
+            x = variable(name)
+            root = guard(root, exact, x, self._values)
+        return lowering.finish(root)
+
+
+def _lowering(mode: Mode) -> Lowering:
+    target: Target = "c" if mode == "c" else "torch"
+    return Lowering(target, soft=mode == "soft")

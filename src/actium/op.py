@@ -1,0 +1,271 @@
+"""The front door: one function for every tensor that PyTorch can hand to an activation.
+
+Stage: kernel → [op] → Activation → nn.Module.
+In: a formula, tensors, parameters. Out: a tensor of the same shape, dtype and strides.
+
+A plain dense tensor goes to a fused kernel behind an old-style `autograd.Function`. Everything else (a functorch
+level, a forward-AD dual, a subclass, a dispatch mode, tracing, compiling, meta) goes to plain torch operations,
+which every transform understands. Other mechanisms each lose one of them: a custom operator's gradient is silently
+zero under `jvp`, a Function with `setup_context` breaks `torch.compile`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from actium.errors import ChannelError, DeviceError, DtypeError, InplaceError, ParameterError
+from actium.formula.graph import Formula, Node
+from actium.kernels import dispatch
+from actium.kernels.eager import compile_function
+from actium.kernels.plan import Plan
+
+COMPUTE = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float32: torch.float32}
+COMPUTE[torch.float64] = torch.float64
+
+_PLAIN_TYPES = frozenset({Tensor, torch.nn.Parameter})
+_is_compiling = torch.compiler.is_compiling
+_functorch_level = torch._C._functorch.peek_interpreter_stack
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_tracing_state = torch._C._get_tracing_state
+_is_grad_enabled = torch.is_grad_enabled
+
+ParameterValue = float | Tensor
+
+
+def is_plain(x: Any) -> bool:
+    """Whether a kernel may read this tensor's memory and no transform is watching."""
+    return (
+        not _is_compiling()
+        and type(x) in _PLAIN_TYPES
+        and forward_ad._current_level < 0
+        and _functorch_level() is None
+        and not _dispatch_modes()
+        and _tracing_state() is None
+        and x.layout is torch.strided
+        and not x.is_meta
+        and not x.is_neg()
+    )
+
+
+class Op:
+    """One formula, ready to be applied to tensors.
+
+    Args:
+        formula: The function.
+        defaults: A typical value of each parameter.
+        name: For messages.
+        output_slope: The derivative as a formula of the output, where that is exact: allows in-place training.
+    """
+
+    def __init__(
+        self, formula: Formula, defaults: Mapping[str, float], name: str = "op", output_slope: Formula | None = None
+    ) -> None:
+        self.formula = formula
+        self.name = name
+        self.plan = Plan(formula, defaults)
+        self.defaults = dict(defaults)
+        self.output_slope = output_slope
+        self._count = len(formula.inputs)
+        self._backward_ops: dict[str, Op] = {}
+        self._fast = dispatch.FastTable(self.plan, output_slope)
+
+    # -- calls -------------------------------------------------------------------------------------
+
+    def __call__(self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None) -> Tensor:
+        """Apply to one input."""
+        if not is_plain(x):
+            return self._eager((x,), parameters, channel_dim)
+        floats = not parameters or all(type(p) is float for p in parameters)
+        if floats and not (x.requires_grad and _is_grad_enabled()):
+            kernel = self._fast.forward.get(x.dtype)
+            if kernel is not None and x.is_cpu:
+                return kernel(x, parameters)
+        return self.many((x,), parameters, channel_dim)
+
+    def many(
+        self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None
+    ) -> Tensor:
+        """Apply to several inputs of one shape and dtype."""
+        self._check(inputs, parameters, channel_dim)
+        if not all(map(is_plain, inputs)) or not all(type(p) is float or is_plain(p) for p in parameters):
+            return self._eager(inputs, parameters, channel_dim)
+        return _Fused.apply(self, channel_dim, False, *inputs, *parameters)  # type: ignore[no-any-return]
+
+    def inplace(self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None) -> Tensor:
+        """Overwrite x with the result, or refuse with a reason."""
+        self._check((x,), parameters, channel_dim)
+        self._check_inplace(x, parameters)
+        if not is_plain(x):
+            return x.copy_(self._eager((x,), parameters, channel_dim))
+        if x.requires_grad and _is_grad_enabled():
+            return _Fused.apply(self, channel_dim, True, x, *parameters)  # type: ignore[no-any-return]
+        with torch.no_grad():
+            dispatch.forward(self, (x,), parameters, channel_dim, out=x)
+        torch.autograd.graph.increment_version(x)
+        return x
+
+    # -- checks ------------------------------------------------------------------------------------
+
+    def _check(
+        self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None
+    ) -> None:
+        first = inputs[0]
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                raise DtypeError(f"{self.name}: expected a tensor, got {type(x).__name__}")
+            if x.dtype not in COMPUTE:
+                hint = "convert it with .float()" if not x.dtype.is_complex else "apply it to .real and .imag"
+                raise DtypeError(f"{self.name}: got {x.dtype}, expected float16, bfloat16, float32 or float64; {hint}")
+            if x.layout is not torch.strided:
+                raise DtypeError(f"{self.name}: got layout {x.layout}, expected a dense tensor; call .to_dense()")
+            if x.dtype != first.dtype or x.shape != first.shape:
+                raise DtypeError(f"{self.name}: inputs differ: {x.dtype} {tuple(x.shape)}, {first.dtype} {tuple(first.shape)}")
+        names = self.formula.parameters
+        if len(parameters) != len(names):
+            raise ParameterError(f"{self.name}: got {len(parameters)} parameters, expected {len(names)}: {', '.join(names)}")
+        for name, p in zip(names, parameters, strict=True):
+            if isinstance(p, Tensor):
+                self._check_tensor(name, p, first, channel_dim)
+
+    def _check_tensor(self, name: str, p: Tensor, x: Tensor, channel_dim: int | None) -> None:
+        if not p.dtype.is_floating_point:
+            raise DtypeError(f"{self.name}: parameter {name!r} has dtype {p.dtype}, expected a floating-point dtype")
+        if p.device != x.device:
+            raise DeviceError(f"{self.name}: the input is on {x.device}, parameter {name!r} on {p.device}; move one of them")
+        if p.dim() > 1:
+            raise ChannelError(f"{self.name}: parameter {name!r} has shape {tuple(p.shape)}, expected (1,) or (C,)")
+        if p.numel() == 1:
+            return
+        if channel_dim is None:
+            raise ChannelError(
+                f"{self.name}: parameter {name!r} has {p.numel()} values; say which dimension of the input "
+                f"{tuple(x.shape)} they belong to: channel_dim=…"
+            )
+        if not -x.dim() <= channel_dim < x.dim():
+            raise ChannelError(f"{self.name}: channel_dim={channel_dim} does not exist in an input of shape {tuple(x.shape)}")
+        if x.shape[channel_dim] != p.numel():
+            raise ChannelError(
+                f"{self.name}: parameter {name!r} has {p.numel()} values, but dimension {channel_dim} of the input "
+                f"{tuple(x.shape)} has size {x.shape[channel_dim]}"
+            )
+
+    def _check_inplace(self, x: Tensor, parameters: tuple[ParameterValue, ...]) -> None:
+        learning = any(isinstance(p, Tensor) and p.requires_grad for p in parameters)
+        if not _is_grad_enabled() or not (x.requires_grad or learning):
+            return
+        if x.requires_grad and x.is_leaf:
+            raise InplaceError(f"{self.name}: x is a leaf that requires grad; its own gradient would be of the overwritten value")
+        if learning or self.output_slope is None:
+            why = "a parameter's gradient needs the input" if learning else "the backward pass needs the input"
+            raise InplaceError(
+                f"{self.name}: {why}, which an in-place call overwrites; leave out inplace=True "
+                "(a copy would cost the same memory)"
+            )
+
+    # -- other paths -------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def eager_function(self) -> Callable[..., Tensor]:
+        """Plain torch, of tensors in the dtype to compute in; torch's own autodiff of it is stable."""
+        arguments = (*self.formula.inputs, *self.formula.parameters)
+        return compile_function(dispatch.safe_name(self.name), arguments, (self.plan.value("soft"),))
+
+    def _eager(self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None) -> Tensor:
+        if not _is_compiling():
+            self._check(inputs, parameters, channel_dim)
+        first = inputs[0]
+        compute = COMPUTE[first.dtype]
+        wide = [x.to(compute) for x in inputs]
+        spread = [dispatch.as_operand(p, wide[0], channel_dim) for p in parameters]
+        return self.eager_function(*wide, *spread).to(first.dtype)
+
+    def backward_op(self, name: str) -> Op:
+        """grad_output · ∂f/∂name as an op of one more input: what a double backward differentiates."""
+        if name not in self._backward_ops:
+            self._backward_ops[name] = Op(self.plan.backward_formula(name), self.defaults, f"{self.name}′")
+        return self._backward_ops[name]
+
+    def __reduce__(self) -> Any:
+        return Op, (self.formula, self.defaults, self.name, self.output_slope)
+
+
+class _Fused(torch.autograd.Function):
+    """Forward keeps the inputs (or, in place, the output); backward recomputes."""
+
+    @staticmethod
+    def forward(ctx: Any, op: Op, channel_dim: int | None, inplace: bool, *operands: Any) -> Tensor:  # type: ignore[override]
+        inputs, parameters = operands[: op._count], operands[op._count :]
+        ctx.op, ctx.channel_dim, ctx.inplace = op, channel_dim, inplace
+        ctx.floats = tuple(None if isinstance(p, Tensor) else p for p in parameters)
+        y = dispatch.forward(op, inputs, parameters, channel_dim, out=inputs[0] if inplace else None)
+        if inplace:
+            ctx.mark_dirty(y)
+            ctx.save_for_backward(y)
+        else:
+            ctx.save_for_backward(*inputs, *(p for p in parameters if isinstance(p, Tensor)))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        op: Op = ctx.op
+        saved = ctx.saved_tensors
+        tensors = iter(saved[op._count :])
+        parameters = tuple(next(tensors) if f is None else f for f in ctx.floats)
+        needed = ctx.needs_input_grad[3:]
+        if ctx.inplace:
+            return None, None, None, _from_output(op, saved[0], grad, parameters), *(None for _ in parameters)
+        inputs = saved[: op._count]
+        if _is_grad_enabled() or not is_plain(grad):
+            grads = _differentiable(op, inputs, grad, parameters, ctx.channel_dim, needed)
+        else:
+            grads = dispatch.backward(op, inputs, grad, parameters, ctx.channel_dim, needed)
+        return None, None, None, *grads
+
+
+def _from_output(op: Op, y: Tensor, grad: Tensor, parameters: tuple[ParameterValue, ...]) -> Tensor:
+    assert op.output_slope is not None
+    if "output" not in op._backward_ops:
+        slope = op.output_slope
+        name = "grad_output"
+        root = Node("input", (), name) * slope.root
+        op._backward_ops["output"] = Op(Formula(root, (*slope.inputs, name), slope.parameters), op.defaults, f"{op.name}′")
+    return op._backward_ops["output"].many((y, grad), parameters, None)
+
+
+def _differentiable(
+    op: Op,
+    inputs: tuple[Tensor, ...],
+    grad: Tensor,
+    parameters: tuple[ParameterValue, ...],
+    channel_dim: int | None,
+    needed: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """The same gradients, made of ops that have gradients themselves."""
+    grads: list[Tensor | None] = []
+    names = (*op.formula.inputs, *op.formula.parameters)
+    for k, (name, wanted) in enumerate(zip(names, needed, strict=True)):
+        if not wanted:
+            grads.append(None)
+        elif k < op._count:
+            grads.append(op.backward_op(name).many((*inputs, grad), parameters, channel_dim))
+        else:
+            p = parameters[k - op._count]
+            assert isinstance(p, Tensor)
+            wide = tuple(t.to(COMPUTE[t.dtype]) for t in (*inputs, grad))
+            terms = op.backward_op(name).many(wide, parameters, channel_dim)
+            grads.append(_sum_to(terms, p, channel_dim))
+    return grads
+
+
+def _sum_to(terms: Tensor, p: Tensor, channel_dim: int | None) -> Tensor:
+    if p.numel() == 1:
+        return terms.sum().reshape(p.shape).to(p.dtype)
+    assert channel_dim is not None
+    others = [d for d in range(terms.dim()) if d != channel_dim % terms.dim()]
+    return (terms.sum(others) if others else terms).to(p.dtype)

@@ -1,0 +1,69 @@
+"""What to do about a finding, from the formula if it is known.
+
+In: a case. Out: one sentence. Nothing is judged here.
+"""
+
+from __future__ import annotations
+
+from actium.formula.graph import Formula, Node, is_number, walk
+from actium.verify.case import Case
+from actium.verify.sweep import Quantity
+
+_TEXT_LIMIT = 120
+
+
+def _is_exp(node: Node) -> bool:
+    return node.op in ("exp", "exp2")
+
+
+def _one_plus_exp(node: Node) -> bool:
+    return node.op == "add" and any(is_number(a, 1.0) for a in node.args) and any(_is_exp(a) for a in node.args)
+
+
+def unstable_piece(formula: Formula | None) -> str | None:
+    """The first textbook pattern in a formula that overflows or cancels, and what computes it well."""
+    for node in [] if formula is None else walk(formula.root):
+        if node.op == "log" and _one_plus_exp(node.args[0]):
+            return f"{node!r} overflows and cancels; use softplus, log1p(exp(-|u|)) + max(u, 0)"
+        if node.op in ("div", "reciprocal") and _one_plus_exp(node.args[-1]):
+            return f"{node!r} has a gradient of 0·inf where its exp overflows; use sigmoid"
+        if node.op == "sub" and _is_exp(node.args[0]) and is_number(node.args[1], 1.0):
+            return f"{node!r} cancels near 0; use expm1"
+        if node.op == "div" and all(a.op in ("sub", "add") and any(map(_is_exp, a.args)) for a in node.args):
+            return f"{node!r} is inf/inf where its exp overflows; use tanh"
+    return None
+
+
+def _eject(case: Case) -> str | None:
+    formula = case.runner.subject.formula
+    if formula is None:
+        return None
+    text = formula.text
+    shown = f'"{text}"' if len(text) <= _TEXT_LIMIT else case.target
+    return f"`actium eject {shown}` prints a module that computes this in float32 in a stable form"
+
+
+def for_numbers(case: Case, quantity: Quantity) -> str:
+    """For overflow, cancellation and underflow."""
+    known = [name for name in case.same_as if not name.startswith("affine")]
+    if known:
+        return f"this is {known[0]}: use that, if it is not this very function; or {_rewrite(case, quantity)}"
+    return _rewrite(case, quantity)
+
+
+def _rewrite(case: Case, quantity: Quantity) -> str:
+    pattern = unstable_piece(case.runner.subject.formula)
+    eject = _eject(case)
+    if pattern is not None:
+        return f"{pattern}; {eject}" if eject else pattern
+    wide = "compute in float32 and cast the result back once: f(x.float()).to(x.dtype)"
+    if quantity.fmt.bits == 16:
+        return f"{eject}; or {wide}" if eject else wide
+    return eject or "rewrite the function so that no intermediate result overflows or cancels"
+
+
+def for_masked_branch(case: Case) -> str:
+    """For NaN that autograd multiplies into a branch that was not selected."""
+    safe = "give the unselected branch a harmless argument first: where(c, f(where(c, x, 1)), g(x))"
+    eject = _eject(case)
+    return f"{safe}; or {eject}" if eject else safe

@@ -1,0 +1,373 @@
+"""What a formula and its slope really are, in ball arithmetic.
+
+Stage: formula → [truth] → sweep → checks → certificate.
+In: a `Formula` and numbers for its parameters. Out: values and slopes, each within 2^-40 of the real number, or
+a statement that there is none. Slopes come from dual numbers over the table's `ball` and `slopes` columns, never
+from the graph derivative, which is one of the things to be judged. Loads neither torch nor any kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flint
+import numpy as np
+import numpy.typing as npt
+
+from actium.errors import ParameterError
+from actium.formula.graph import COMPARISONS, LOGICAL, Formula, Node, number_of, rebuild, remake
+from actium.formula.primitives import PRIMITIVES
+
+Floats = npt.NDArray[np.float64]
+Ball = Any  # flint.arb ships without type information
+
+ACCURACY_BITS = 40
+# Below 2^-200 nothing is told apart from 0: the smallest positive number of the formats judged here is 2^-149.
+FLOOR_EXPONENT = -200
+# Precisions to try. The ratio is large because a naive tail (log(1 + e^x), x = -1e30) fails at all the low ones.
+LEVELS = (64, 192, 576, 1536, 4096)
+# A ball that is no number here (log of a negative, 1/0) is none at higher precision either, except by coincidence.
+_LAST_LEVEL_FOR_NAN = 2
+# Distance from a kink at which its one-sided slopes are taken: relative, and absolute at x = 0.
+_SIDE_RELATIVE, _SIDE_ABSOLUTE = -256, -456
+_LIMIT_EXPONENTS = (20, 60, 200, 500, 1000)
+
+_BALL, _COMPARE, _LOGIC, _WHERE = range(4)
+# Results of a comparison from the sign of a − b.
+_VERDICT: dict[str, tuple[bool, bool, bool]] = {
+    "lt": (True, False, False),
+    "le": (True, True, False),
+    "gt": (False, False, True),
+    "ge": (False, True, True),
+    "eq": (False, True, False),
+    "ne": (True, False, True),
+}
+_LOGICAL: dict[str, Callable[..., bool]] = {
+    "and": lambda a, b: bool(a and b),
+    "or": lambda a, b: bool(a or b),
+    "not": lambda a: not a,
+}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The function at one point.
+
+    Attributes:
+        value: The value rounded to a double; ±inf if beyond its range, NaN if undefined or undecided.
+        slope: The derivative, likewise. At a kink, the one of the branch that floating-point comparison takes.
+        slope_range: Smallest and largest one-sided derivative; both are `slope` away from kinks.
+        undecided: Whether even the highest precision did not settle the value or slope.
+    """
+
+    value: float
+    slope: float
+    slope_range: tuple[float, float]
+    undecided: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Truth at many points, as parallel arrays."""
+
+    x: Floats
+    value: Floats
+    slope: Floats
+    slope_low: Floats
+    slope_high: Floats
+    undecided: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One operation: where its result goes, what it is, its operands, and which of them have a slope."""
+
+    target: int
+    kind: int
+    value: Callable[..., Any]
+    slopes: Callable[..., tuple[Any, ...]]
+    operands: tuple[int, ...]
+    moving: tuple[int, ...]
+    verdict: tuple[bool, bool, bool] = (False, False, False)
+
+
+@dataclass
+class _State:
+    """What one pass over the program found, besides numbers."""
+
+    tie: bool = False
+    unsure: bool = False
+
+
+def _without_rows_lacking_balls(root: Node) -> Node:
+    """Replace abs, sign, min, max and clamp by the selections that they are."""
+
+    def visit(node: Node, args: tuple[Node, ...]) -> Node:
+        row = PRIMITIVES.get(node.op)
+        if row is None or row.ball is not None or row.expand is None:
+            return remake(node, args)
+        return row.expand(*args)
+
+    return rebuild(root, visit)
+
+
+class Oracle:
+    """Evaluates one formula. Not safe to share between threads: the precision of flint is global.
+
+    Args:
+        formula: The function, with exactly one input.
+        parameters: A number for each of the formula's parameters.
+        wrt: Name of the input or parameter that slopes are taken with respect to; the input by default.
+
+    Raises:
+        ParameterError: If the formula has several inputs, or a parameter has no number.
+    """
+
+    def __init__(self, formula: Formula, parameters: Mapping[str, float] | None = None, wrt: str | None = None) -> None:
+        given = dict(parameters or {})
+        if len(formula.inputs) != 1:
+            raise ParameterError(f"the oracle judges functions of one input, this one has {len(formula.inputs)}")
+        missing = [p for p in formula.parameters if p not in given]
+        if missing:
+            raise ParameterError(f"no value for parameter {', '.join(missing)}; give one in `parameters`")
+        self.formula = formula
+        self._numbers = given
+        self._seed = wrt if wrt is not None else formula.inputs[0]
+        self._static: dict[int, list[Any]] = {}
+        self._compile(Formula(_without_rows_lacking_balls(formula.root), formula.inputs, formula.parameters))
+
+    def _compile(self, plain: Formula) -> None:
+        place = {node: i for i, node in enumerate(plain.nodes)}
+        varies: set[Node] = set()
+        moves: set[Node] = set()
+        self._leaves: list[tuple[int, float]] = []
+        self._input = self._seed_place = -1
+        self._steps: list[_Step] = []
+        self._constant_steps: list[_Step] = []
+        for node in plain.nodes:
+            if node.op in ("input", "param", "const"):
+                self._add_leaf(node, place[node], varies, moves)
+                continue
+            step = self._step(node, place, moves)
+            if any(a in varies for a in node.args):
+                varies.add(node)
+            if step.moving and not node.is_bool:
+                moves.add(node)
+            (self._steps if node in varies or node in moves else self._constant_steps).append(step)
+        self._size = len(place)
+        self._root = place[plain.root]
+
+    def _add_leaf(self, node: Node, at: int, varies: set[Node], moves: set[Node]) -> None:
+        if node.op == "input":
+            self._input = at
+            varies.add(node)
+        else:
+            number = number_of(node) if node.is_const else self._numbers[str(node.value)]
+            self._leaves.append((at, float(number)))
+        if node.op != "const" and node.value == self._seed:
+            self._seed_place = at
+            moves.add(node)
+
+    def _step(self, node: Node, place: Mapping[Node, int], moves: set[Node]) -> _Step:
+        operands = tuple(place[a] for a in node.args)
+        moving = tuple(i for i, a in enumerate(node.args) if a in moves)
+        nothing: Callable[..., tuple[Any, ...]] = lambda *_: ()  # noqa: E731 - a table cell, not a function
+        if node.op in COMPARISONS:
+            return _Step(place[node], _COMPARE, bool, nothing, operands, moving, _VERDICT[node.op])
+        if node.op in LOGICAL:
+            return _Step(place[node], _LOGIC, _LOGICAL[node.op], nothing, operands, moving)
+        if node.op == "where":
+            return _Step(place[node], _WHERE, bool, nothing, operands, moving)
+        row = PRIMITIVES[node.op]
+        assert row.ball is not None, f"{node.op} has neither a ball form nor an expansion"
+        assert row.slopes is not None, f"{node.op} has no slopes"
+        return _Step(place[node], _BALL, row.ball, row.slopes, operands, moving)
+
+    # --- One pass at one precision ------------------------------------------------------------------
+
+    def _constants(self, precision: int) -> list[Any]:
+        if precision not in self._static:
+            known: list[Any] = [None] * self._size
+            for at, number in self._leaves:
+                known[at] = flint.arb(number)
+            slopes: list[Any] = [None] * self._size
+            for step in self._constant_steps:
+                _execute(step, known, slopes, _State())
+            self._static[precision] = known
+        return self._static[precision]
+
+    def _pass(self, x: Ball, precision: int) -> tuple[Ball, Ball, _State]:
+        flint.ctx.prec = precision
+        values = self._constants(precision).copy()
+        slopes: list[Any] = [None] * self._size
+        if self._input >= 0:
+            values[self._input] = x
+        if self._seed_place >= 0:
+            slopes[self._seed_place] = 1
+        state = _State()
+        for step in self._steps:
+            _execute(step, values, slopes, state)
+        return values[self._root], slopes[self._root], state
+
+    def _decide(self, x: Ball, start: int = 0, stop: int = len(LEVELS)) -> tuple[Ball, Ball, _State, int]:
+        """Raise the precision from level `start` until value and slope are accurate; the level reached, or `stop`."""
+        value, slope, state = None, None, _State()
+        for level in range(start, stop):
+            value, slope, state = self._pass(x, LEVELS[level])
+            quality = min(_quality(value), _quality(slope))
+            if quality == _ACCURATE and not state.unsure:
+                return value, slope, state, level
+            if quality == _NO_NUMBER and not state.unsure and level >= _LAST_LEVEL_FOR_NAN:
+                return value, slope, state, level
+        return value, slope, state, stop
+
+    # --- Public -------------------------------------------------------------------------------------
+
+    def evaluate(self, x: float) -> Truth:
+        """Value and slope at a finite number."""
+        return self._at(x, 0, len(LEVELS))[0]
+
+    def _at(self, x: float, start: int, stop: int) -> tuple[Truth, int]:
+        before = flint.ctx.prec
+        try:
+            value, slope, state, level = self._decide(flint.arb(x), start, stop)
+            own = _to_float(slope)
+            low = high = own
+            if state.tie:
+                sides = [s for s in (self._side(x, -1), self._side(x, 1)) if not math.isnan(s)]
+                low, high = (min(sides), max(sides)) if sides else (own, own)
+                own = low if low == high else own
+            qualities = (_quality(value), _quality(slope))
+            return Truth(_to_float(value), own, (low, high), _VAGUE in qualities), level
+        finally:
+            flint.ctx.prec = before
+
+    def _side(self, x: float, sign: int) -> float:
+        flint.ctx.prec = LEVELS[2]
+        size = flint.arb(abs(x)) * flint.arb(2) ** _SIDE_RELATIVE if x else flint.arb(2) ** _SIDE_ABSOLUTE
+        _, slope, _, _ = self._decide(flint.arb(x) + sign * size, 2)
+        return _to_float(slope)
+
+    def table(self, xs: npt.ArrayLike) -> Table:
+        """Truth at many finite numbers; fastest when they are sorted.
+
+        Neighbours mostly need the same precision, so each point starts where the last one succeeded, and a
+        region that no precision decides is not tried to the end at every point of it.
+        """
+        x = np.asarray(xs, dtype=np.float64)
+        columns = np.empty((4, x.size))
+        undecided = np.zeros(x.size, dtype=np.bool_)
+        start, failures = 0, 0
+        for i, point in enumerate(x.tolist()):
+            if i % 16 == 0:
+                start = max(start - 1, 0)
+            stop = len(LEVELS) if failures < 4 or i % 256 == 0 else 2
+            truth, level = self._at(point, min(start, stop - 1), stop)
+            columns[0, i], columns[1, i] = truth.value, truth.slope
+            columns[2, i], columns[3, i] = truth.slope_range
+            undecided[i] = truth.undecided
+            # Only success says where to start: a lone kink or pole must not slow its neighbours down.
+            failures = failures + 1 if truth.undecided else 0
+            start = level if level < len(LEVELS) - 1 and not math.isnan(truth.value) else start
+        return Table(x, columns[0], columns[1], columns[2], columns[3], undecided)
+
+    def limit(self, sign: int) -> tuple[float | None, float | None]:
+        """Limits of value and slope for x → +inf or −inf: a number, ±inf, or None where there is none to be seen."""
+        before = flint.ctx.prec
+        try:
+            found = [self._decide(sign * flint.arb(2) ** k)[:2] for k in _LIMIT_EXPONENTS]
+            return _limit_of([v for v, _ in found]), _limit_of([s for _, s in found])
+        finally:
+            flint.ctx.prec = before
+
+
+def _execute(step: _Step, values: list[Any], slopes: list[Any], state: _State) -> None:
+    operands = [values[i] for i in step.operands]
+    if step.kind == _BALL:
+        y = values[step.target] = step.value(*operands)
+        if step.moving:
+            slopes[step.target] = _chain(step, operands, y, slopes)
+    elif step.kind == _COMPARE:
+        values[step.target] = _compare(step, operands[0], operands[1], state)
+    elif step.kind == _WHERE:
+        chosen = step.operands[1] if operands[0] else step.operands[2]
+        values[step.target], slopes[step.target] = values[chosen], slopes[chosen]
+    else:
+        values[step.target] = step.value(*operands)
+
+
+def _chain(step: _Step, operands: list[Any], y: Any, slopes: list[Any]) -> Any:
+    """Σ ∂y/∂uᵢ · uᵢ′. None stands for a slope that is exactly 0, so that 0·inf never arises."""
+    partials = step.slopes(*operands, y)
+    total: Any = None
+    for i in step.moving:
+        inner = slopes[step.operands[i]]
+        if inner is None:
+            continue
+        term = partials[i] * inner
+        total = term if total is None else total + term
+    return total
+
+
+def _compare(step: _Step, a: Any, b: Any, state: _State) -> bool:
+    if a < b:
+        return step.verdict[0]
+    if a > b:
+        return step.verdict[2]
+    if a == b:
+        state.tie = True
+        return step.verdict[1]
+    if not (_is_number(a) and _is_number(b)):
+        return False
+    # The balls overlap: more precision may tell; if none does, it is as good as a tie.
+    state.tie = state.unsure = True
+    return step.verdict[1]
+
+
+def _is_number(a: Any) -> bool:
+    return not isinstance(a, flint.arb) or not a.is_nan()
+
+
+_NO_NUMBER, _VAGUE, _ACCURATE = range(3)
+
+
+def _quality(ball: Any) -> int:
+    if ball is None or not isinstance(ball, flint.arb):
+        return _ACCURATE
+    if ball.rel_accuracy_bits() >= ACCURACY_BITS and ball.is_finite():
+        return _ACCURATE
+    if not ball.is_finite():
+        return _NO_NUMBER
+    return _ACCURATE if ball.abs_upper() < _FLOOR else _VAGUE
+
+
+_FLOOR = flint.arb(2) ** FLOOR_EXPONENT
+
+
+def _to_float(ball: Any) -> float:
+    """The nearest double of an accurate ball, NaN for any other."""
+    if ball is None:
+        return 0.0
+    if not isinstance(ball, flint.arb):
+        return float(ball)
+    if _quality(ball) != _ACCURATE:
+        return math.nan
+    return float(ball.mid())
+
+
+def _limit_of(balls: list[Any]) -> float | None:
+    """The limit of a function from its values at ±2^20 … ±2^1000."""
+    if any(_quality(b) != _ACCURATE for b in balls):
+        return None
+    exact = [flint.arb(0) if b is None else flint.arb(b) for b in balls]
+    last, before, middle = exact[-1], exact[-2], exact[-3]
+    scale = abs(last) + 1
+    if abs(last - before) < scale * 2**-30 and abs(last - middle) < scale * 2**-30:
+        return 0.0 if abs(last) < 2**-100 else float(last.mid())
+    # Bounded functions settle between 2^500 and 2^1000; even log(x) doubles.
+    if abs(last) > 1.5 * abs(before) and abs(before) > 1.5 * abs(middle) and (last > 0) == (before > 0):
+        return math.inf if last > 0 else -math.inf
+    return None

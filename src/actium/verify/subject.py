@@ -1,0 +1,223 @@
+"""What is judged, and how it is run without being changed.
+
+Stage: target → [subject] → sweep → checks.
+In: any callable or module. Out: outputs and gradients for tensors, or the reason why there are none.
+Code under judgement is foreign: it may raise, print warnings, modify its input, be random, or insist on a shape.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from actium.formula.graph import Formula
+
+Call = Callable[[Tensor], Tensor]
+_SEED = 20190823
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A function under judgement.
+
+    Attributes:
+        target: What to call it.
+        call: The function: a tensor to a tensor.
+        formula: What it is, if known; then the truth is ball arithmetic, else the function itself in float64.
+        parameters: Numbers for the formula's parameters.
+        module: The module that `call` runs, if it is one; it is copied, never changed.
+        notes: Facts about how the target was made (constructor arguments, for example), for the certificate.
+    """
+
+    target: str
+    call: Call
+    formula: Formula | None = None
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    module: nn.Module | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run gave.
+
+    Attributes:
+        output: The output, detached.
+        gradient: The gradient with respect to the input for grad_output = 1, or None.
+        gradient_error: Why there is no gradient, if autograd raised.
+        operations: Names of the autograd nodes between output and input.
+        mutated: Whether the input tensor was changed.
+    """
+
+    output: Tensor
+    gradient: Tensor | None
+    gradient_error: str | None
+    operations: frozenset[str]
+    mutated: bool
+
+
+class SubjectError(Exception):
+    """The code under judgement raised, or returned something that is not a tensor. The message is one line."""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line of at most 200 characters."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Run foreign code: its warnings are dropped, its randomness is seeded, and what it raises is a `SubjectError`."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(_SEED)
+        try:
+            yield
+        except SubjectError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise SubjectError(one_line(error)) from error
+
+
+def _operations(output: Tensor) -> frozenset[str]:
+    names: set[str] = set()
+    seen: set[object] = set()
+    stack = [output.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        names.add(node.name())
+        stack.extend(following for following, _ in node.next_functions)
+    return frozenset(names)
+
+
+def evaluate(call: Call, x: Tensor, gradient: bool = True) -> Result:
+    """Run a function on a copy of x, and its backward with grad_output = 1.
+
+    The function gets a non-leaf copy, as it would inside a network, so an in-place one works and is noticed.
+
+    Raises:
+        SubjectError: If the function raises or does not return a tensor. A backward that raises is in the result.
+    """
+    with guarded():
+        leaf = x.detach().clone()
+        leaf.requires_grad_(gradient and leaf.is_floating_point())
+        given = leaf.clone()
+        version = given._version
+        output = call(given)
+        if not isinstance(output, Tensor):
+            raise SubjectError(f"returned {type(output).__name__}, not a tensor")
+        mutated = given._version != version or given.shape != x.shape
+        operations = _operations(output)
+        slope, error = _backward(output, leaf) if gradient else (None, None)
+        return Result(output.detach(), slope, error, operations, mutated)
+
+
+def _backward(output: Tensor, leaf: Tensor) -> tuple[Tensor | None, str | None]:
+    if not output.requires_grad or not output.is_floating_point():
+        return None, None
+    try:
+        (slope,) = torch.autograd.grad(output, leaf, torch.ones_like(output), allow_unused=True)
+    except Exception as error:
+        return None, one_line(error)
+    return (None if slope is None else slope.detach()), None
+
+
+class Runner:
+    """Runs a subject in any dtype.
+
+    A module is judged on a copy in evaluation mode. Where it does not take a dtype as it is, a copy converted
+    with `.to(dtype)` is tried, and `refused` says so.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.refused: dict[torch.dtype, str] = {}
+        self.notes: list[str] = list(subject.notes)
+        self._module = None if subject.module is None else self._evaluation_copy(subject.module)
+        self._converted: dict[torch.dtype, nn.Module] = {}
+        self._layout: Callable[[Call], Call] = lambda call: call
+
+    def _evaluation_copy(self, module: nn.Module) -> nn.Module:
+        try:
+            return copy.deepcopy(module).eval()
+        except Exception as error:
+            self.notes.append(f"the module cannot be copied ({one_line(error)}), so it was judged as it is")
+            return module
+
+    def as_is(self) -> Call:
+        """The function with its parameters as they are, in the accepted layout."""
+        return self._layout(self._module if self._module is not None else self.subject.call)
+
+    def converted(self, dtype: torch.dtype) -> Call:
+        """The function with its parameters converted to a dtype (a plain function has none)."""
+        if self._module is None:
+            return self.as_is()
+        if dtype not in self._converted:
+            try:
+                self._converted[dtype] = copy.deepcopy(self._module).to(dtype)
+            except Exception as error:
+                raise SubjectError(one_line(error)) from error
+        return self._layout(self._converted[dtype])
+
+    def run(self, x: Tensor, gradient: bool = True) -> Result:
+        """Evaluate, converting the module only if it refuses the dtype.
+
+        Raises:
+            SubjectError: If neither the function nor its converted copy takes the input.
+        """
+        if x.dtype not in self.refused:
+            try:
+                return evaluate(self.as_is(), x, gradient)
+            except SubjectError as error:
+                if self._module is None or x.dtype == torch.float32:
+                    raise
+                self.refused[x.dtype] = str(error)
+        return evaluate(self.converted(x.dtype), x, gradient)
+
+    def find_layout(self) -> str | None:
+        """Find a shape in which the function takes many numbers at once; the error of the flat one if none works."""
+        x = torch.linspace(-2.0, 2.0, 48)
+        first: str | None = None
+        for layout in _layouts(self._module):
+            self._layout = layout
+            try:
+                evaluate(self.as_is(), x, gradient=False)
+            except SubjectError as error:
+                first = first or str(error)
+            else:
+                return None
+        self._layout = lambda call: call
+        return first
+
+
+def _layouts(module: nn.Module | None) -> Iterator[Callable[[Call], Call]]:
+    """Flat first; then with the channels that a parameter's size suggests, in the usual ranks."""
+    yield lambda call: call
+    tensors = [] if module is None else [*module.parameters(), *module.buffers()]
+    sizes = sorted({max(t.shape) for t in tensors if t.numel() > 1}) or [1]
+    for channels in sizes[:3]:
+        for tail in ((), (1, 1), (1,)):
+            yield _shaped(channels, tail)
+
+
+def _shaped(channels: int, tail: tuple[int, ...]) -> Callable[[Call], Call]:
+    def layout(call: Call) -> Call:
+        def run(x: Tensor) -> Tensor:
+            missing = -x.numel() % channels
+            padded = torch.cat([x, x[-1:].expand(missing)]) if missing else x
+            output = call(padded.reshape(-1, channels, *tail))
+            return output.reshape(-1)[: x.numel()] if output.numel() == padded.numel() else output
+
+        return run
+
+    return layout

@@ -1,0 +1,156 @@
+/* Evaluates the functions of actium's math.h in vectorised loops and measures them against libm in double or long double.
+ *
+ * Build with `-iquote DIRECTORY` naming the folder of the header under test ("math.h" is ours, <math.h> the system's).
+ * Exported: act_apply (one function over arrays), act_worst (largest error over encodings), act_reference (the
+ * reference itself, so that a test can hold it against ball arithmetic) and act_convert (half-precision blocks).
+ */
+#include "math.h"
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#define BLOCK 4096
+
+static double ref_exp_split(double x, double c) { return (double)expl((long double)x); }
+static double ref_expsq(double x, double c) { return (double)expl((long double)c * x * x); }
+static double ref_exp2(double x, double c) { return exp2(x); }
+static double ref_expm1(double x, double c) { return expm1(x); }
+static double ref_log(double x, double c) { return log(x); }
+static double ref_log2(double x, double c) { return log2(x); }
+static double ref_log1p(double x, double c) { return log1p(x); }
+static double ref_tanh(double x, double c) { return tanh(x); }
+static double ref_sinh(double x, double c) { return sinh(x); }
+static double ref_cosh(double x, double c) { return cosh(x); }
+static double ref_erf(double x, double c) { return erf(x); }
+static double ref_erfc(double x, double c) { return erfc(x); }
+static double ref_sin(double x, double c) { return sin(x); }
+static double ref_cos(double x, double c) { return cos(x); }
+static double ref_atan(double x, double c) { return atan(x); }
+static double ref_asinh(double x, double c) { return asinh(x); }
+static double ref_floor(double x, double c) { return floor(x); }
+static double ref_sqrt(double x, double c) { return sqrt(x); }
+static double ref_hypot1(double x, double c) { return hypot(1.0, x); }
+static double ref_sign(double x, double c) { return x != x ? x : (x > 0) - (x < 0); }
+static double ref_pow(double x, double c) { return x != x || c != c ? NAN : pow(x, c); }
+static double ref_ndtr(double x, double c) { return 0.5 * erfc(-x * 0.70710678118654752440); }
+
+/* x - tanh x cancels below 1; there, its Taylor coefficients up to x^31 leave less than 2^-30 at 1/2. */
+static double ref_tanhshrink(double x, double c) {
+    static const double t[] = {
+        1. / 3, -2. / 15, 17. / 315, -62. / 2835, 1382. / 155925, -21844. / 6081075, 929569. / 638512875};
+    if (fabs(x) > 0.1) return (double)((long double)x - tanhl((long double)x));
+    double z = x * x, sum = 0;
+    for (int i = 6; i >= 0; i--) sum = sum * z + t[i];
+    return x * z * sum;
+}
+/* Phi(-t) exp(t^2/2): the product itself while erfcl has bits, then the asymptotic series. */
+static double ref_ndtr_cof(double x, double c) {
+    const long double t = -x;
+    if (x > 0) return ref_ndtr(x, c);
+    if (t < 60) return (double)(0.5L * erfcl(t * 0.707106781186547524400844L) * expl(t * t / 2));
+    const long double z = 1 / (t * t);
+    return (double)(0.398942280401432677939946L / t * (1 - z * (1 - 3 * z * (1 - 5 * z * (1 - 7 * z)))));
+}
+
+#define FUNCTIONS(X) \
+    X(exp2, act_exp2(x), ref_exp2) \
+    X(exp, act_exp(x), ref_exp_split) \
+    X(expm1, act_expm1(x), ref_expm1) \
+    X(log, act_log(x), ref_log) \
+    X(log2, act_log2(x), ref_log2) \
+    X(log1p, act_log1p(x), ref_log1p) \
+    X(tanh, act_tanh(x), ref_tanh) \
+    X(sinh, act_sinh(x), ref_sinh) \
+    X(cosh, act_cosh(x), ref_cosh) \
+    X(tanhshrink, act_tanhshrink(x), ref_tanhshrink) \
+    X(erf, act_erf(x), ref_erf) \
+    X(erfc, act_erfc(x), ref_erfc) \
+    X(ndtr_cof, act_ndtr_cof(x), ref_ndtr_cof) \
+    X(ndtr, act_ndtr(x), ref_ndtr) \
+    X(sin, act_sin(x), ref_sin) \
+    X(cos, act_cos(x), ref_cos) \
+    X(atan, act_atan(x), ref_atan) \
+    X(asinh, act_asinh(x), ref_asinh) \
+    X(floor, act_floor(x), ref_floor) \
+    X(sqrt, act_sqrt(x), ref_sqrt) \
+    X(hypot1, act_hypot1(x), ref_hypot1) \
+    X(sign, act_sign(x), ref_sign) \
+    X(pow, act_pow(x, c), ref_pow) \
+    X(expsq, act_expsq_hi(x, c) * act_expsq_lo(x, c), ref_expsq) \
+    X(exp_hi, act_exp_hi(x), ref_exp_split) \
+    X(exp_lo, act_exp_lo(x), ref_exp_split) \
+    X(expsq_hi, act_expsq_hi(x, c), ref_expsq) \
+    X(expsq_lo, act_expsq_lo(x, c), ref_expsq) \
+    X(min, act_min(x, c), ref_sign) \
+    X(max, act_max(x, c), ref_sign)
+
+#define LOOP(name, value, reference) \
+    __attribute__((noinline)) static void loop_##name(const float* restrict xs, float c, float* restrict ys, ptrdiff_t n) { \
+        for (ptrdiff_t i = 0; i < n; i++) { \
+            const float x = xs[i]; \
+            ys[i] = value; \
+        } \
+    }
+FUNCTIONS(LOOP)
+
+typedef struct {
+    const char* name;
+    void (*loop)(const float*, float, float*, ptrdiff_t);
+    double (*reference)(double, double);
+} Entry;
+#define ENTRY(name, value, reference) {#name, loop_##name, reference},
+static const Entry table[] = {FUNCTIONS(ENTRY)};
+
+static const Entry* find(const char* name) {
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strcmp(table[i].name, name) == 0) return table + i;
+    return NULL;
+}
+
+/* |y - exact| in ULP of the exact value, floored at the smallest normal; infinity counts as 2^128. */
+static double ulp_error(float y, double exact) {
+    if (y != y || exact != exact) return (y != y) == (exact != exact) ? 0.0 : INFINITY;
+    const double top = ldexp(1.0, 128), got = isinf(y) ? copysign(top, y) : y;
+    const double want = fabs(exact) > top ? copysign(top, exact) : exact;
+    int e = -125;
+    if (want != 0) frexp(want, &e);
+    if (e > 128) e = 128;
+    return ldexp(fabs(got - want), 24 - (e < -125 ? -125 : e));
+}
+
+int act_apply(const char* name, const float* xs, float c, float* ys, ptrdiff_t n) {
+    const Entry* entry = find(name);
+    if (entry) entry->loop(xs, c, ys, n);
+    return entry != NULL;
+}
+
+double act_reference(const char* name, double x, double c) { return find(name)->reference(x, c); }
+
+/* Largest error over the encodings start, start + step, ... below stop; *where is the first input that has it. */
+double act_worst(const char* name, float c, uint64_t start, uint64_t stop, uint64_t step, float* where) {
+    const Entry* entry = find(name);
+    float xs[BLOCK], ys[BLOCK];
+    double worst = -1;
+    for (uint64_t at = start; at < stop;) {
+        ptrdiff_t n = 0;
+        for (; n < BLOCK && at < stop; at += step) {
+            const uint32_t bits = (uint32_t)at;
+            memcpy(xs + n++, &bits, 4);
+        }
+        entry->loop(xs, c, ys, n);
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const double error = ulp_error(ys[i], entry->reference(xs[i], c));
+            if (error > worst) worst = error, *where = xs[i];
+        }
+    }
+    return worst;
+}
+
+void act_load(int bfloat, const uint16_t* in, float* out, int n) {
+    if (bfloat) act_load_bf16(in, out, n);
+    else act_load_f16(in, out, n);
+}
+void act_store(int bfloat, const float* in, uint16_t* out, int n) {
+    if (bfloat) act_store_bf16(in, out, n);
+    else act_store_f16(in, out, n);
+}
