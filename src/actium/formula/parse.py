@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import keyword
 import math
 import unicodedata
 import warnings
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 
 from actium.errors import FormulaError
 from actium.formula.compound import FUNCTIONS
-from actium.formula.graph import IDENTIFIER, Formula, Node, const, number_of, op, parameter, variable, walk
+from actium.formula.graph import Formula, Node, const, number_of, op, parameter, variable, walk
 
 MAX_CHARACTERS = 4096
 MAX_DEPTH = 64
@@ -175,7 +176,8 @@ def _syntax_tree(source: _Source) -> ast.Expression:
             tree = ast.parse(body[lead:], "<formula>", mode="eval")
     except SyntaxError as e:
         line, column = e.lineno or 1, e.offset or 1
-        raise source.error((line + skipped, column + (offset if line == 1 else 0)), e.msg) from None
+        message = "a number runs into a name: write 2*x" if e.msg.endswith("literal") else e.msg
+        raise source.error((line + skipped, column + (offset if line == 1 else 0)), message) from None
     except (ValueError, RecursionError, MemoryError, OverflowError) as e:
         raise FormulaError(f"the formula cannot be read: {e or type(e).__name__}") from None
     for count, node in enumerate(ast.walk(tree)):
@@ -265,16 +267,11 @@ class _Reader:
             if name is None:
                 raise self._unsupported(link, type(link.op))
             right = self.read(link.right, depth + 1)
-            node = self._power(link, node, right) if name == "pow" else self._apply(link, name, [node, right])
+            if name == "pow" and isinstance(link.left, ast.Name) and node is CONSTANTS["e"]:
+                node = self._apply(link, "exp", [right])
+            else:
+                node = self._apply(link, name, [node, right])
         return node
-
-    def _power(self, tree: ast.BinOp, base: Node, exponent: Node) -> Node:
-        number = _constant(exponent)
-        if number is not None and not abs(number) <= MAX_EXPONENT:
-            raise self.source.error(tree.right, f"the exponent {number:g} is outside [-{MAX_EXPONENT}, {MAX_EXPONENT}]")
-        if base is CONSTANTS["e"]:
-            return self._apply(tree, "exp", [exponent])
-        return self._apply(tree, "pow", [base, exponent])
 
     def _unary(self, tree: ast.UnaryOp, depth: int) -> Node:
         operand = self.read(tree.operand, depth + 1)
@@ -318,10 +315,10 @@ class _Reader:
             raise self.source.error(tree.func, f"unknown function {name[:64]!r}{_suggest(name, FUNCTIONS)}")
         args = [self._argument(a, depth + 1) for a in tree.args]
         keywords: dict[str, Node | str] = {}
-        for keyword in tree.keywords:
-            if keyword.arg is None or keyword.arg in keywords:
-                raise self.source.error(keyword.value, "each keyword is written once, by name")
-            keywords[keyword.arg] = self._argument(keyword.value, depth + 1)
+        for given in tree.keywords:
+            if given.arg is None or given.arg in keywords:
+                raise self.source.error(given.value, "each keyword is written once, by name")
+            keywords[given.arg] = self._argument(given.value, depth + 1)
         return self._apply(tree, name, args, keywords)
 
     def _argument(self, tree: ast.expr, depth: int) -> Node | str:
@@ -338,9 +335,10 @@ class _Reader:
         keywords: Mapping[str, Node | str] | None = None,
     ) -> Node:
         if name == "pow" and len(args) == 2 and isinstance(args[1], Node):
-            number = _constant(args[1])
-            if number is not None and not abs(number) <= MAX_EXPONENT:
-                raise self.source.error(tree, f"the exponent {number:g} is outside [-{MAX_EXPONENT}, {MAX_EXPONENT}]")
+            size = _constant(args[1])
+            if size is not None and not abs(size) <= MAX_EXPONENT:
+                place = tree.right if isinstance(tree, ast.BinOp) else tree
+                raise self.source.error(place, f"the exponent {size:g} is outside [-{MAX_EXPONENT}, {MAX_EXPONENT}]")
         try:
             return FUNCTIONS[name](args, keywords)
         except FormulaError as e:
@@ -367,7 +365,10 @@ def _constant(node: Node) -> float | None:
     for part in walk(node):
         if part.op in ("input", "param"):
             return None
-        fold = (lambda part=part: number_of(part)) if part.is_const else _FOLDING.get(part.op)
+        if part.is_const:
+            known[part] = number_of(part)
+            continue
+        fold = _FOLDING.get(part.op)
         try:
             value = fold(*(known[a] for a in part.args)) if fold is not None else math.inf
             known[part] = float(value) if isinstance(value, int | float) else math.inf
@@ -377,6 +378,6 @@ def _constant(node: Node) -> float | None:
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
-    names = sorted(n for n in known if IDENTIFIER.match(n))
+    names = sorted(n for n in known if not keyword.iskeyword(n))
     close = difflib.get_close_matches(name[:64], [*names], n=1)
     return f": did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"

@@ -17,6 +17,7 @@
 #define ACT_FN static inline __attribute__((always_inline, unused))
 #define ACT_INF __builtin_inff()
 #define ACT_NAN __builtin_nanf("")
+#define ACT_TINY 1.17549435e-38f /* the smallest normal number */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
 #define ACT_FMA(a, b, c) __builtin_fmaf((a), (b), (c))
 #else
@@ -34,20 +35,19 @@
 
 #define ACT_C_EXPM1 0.00146061147f, 0.00835890975f, 0.0416595973f, 0.166665837f, 0.500000119f
 #define ACT_C_EXP2 0.000153271729f, 0.0013391024f, 0.0096185049f, 0.0555035956f, 0.240226477f, 0.693147182f
-#define ACT_C_LOG -0.128784075f, 0.139875099f, -0.121874437f, 0.14005217f, -0.166802466f, 0.20010449f, \
-    -0.249998033f, 0.333332151f, -0.5f
+#define ACT_C_LOG -0.128784075f, 0.139875099f, -0.121874437f, 0.14005217f, -0.166802466f, 0.20010449f, -0.249998033f, \
+    0.333332151f, -0.5f
 #define ACT_C_TANH 0.00190098747f, -0.00789155532f, 0.0215759091f, -0.0539222881f, 0.133330002f, -0.333333254f
 #define ACT_C_TANHSHRINK 2.70538658e-05f, -0.000241697329f, 0.00106659962f, -0.00331092835f, 0.0087380344f, \
     -0.0218376592f, 0.0539642684f, -0.133333161f
 #define ACT_C_SINH 2.78221319e-06f, 0.000198428956f, 0.00833331048f, 0.166666672f
 #define ACT_C_ERF 8.00288472e-05f, -0.000805081858f, 0.00519246096f, -0.0268557407f, 0.112836257f, -0.376126289f, \
     0.128379166f
-#define ACT_C_MILLS 1.20066844e-07f, -9.29218288e-07f, 3.66835206e-06f, -1.27144349e-05f, 4.74302469e-05f, \
-    -0.000174647706f, 0.000605222129f, -0.00198051683f, 0.0061024949f, -0.017529387f, 0.046322763f, -0.110491887f, \
-    0.230760321f
-#define ACT_C_ERFCX 1.52743687e-05f, -9.70199981e-05f, 0.000305975671f, -0.000768182566f, 0.00194665592f, \
-    -0.00493487716f, 0.0118936263f, -0.0270103216f, 0.0576107651f, -0.114316903f, 0.208104506f, -0.340561599f, \
-    0.484810829f
+#define ACT_C_MILLS 1.20418164e-07f, -6.60638932e-07f, 2.02930119e-06f, -7.44912586e-06f, 3.08399576e-05f, \
+    -0.000117071824f, 0.000416510476f, -0.00141283276f, 0.00452838186f, -0.0135759944f, 0.0376296043f, -0.0948201939f, \
+    0.211563185f
+#define ACT_C_ERFCX 4.85085184e-05f, -0.000146025515f, 0.000347712514f, -0.000998032163f, 0.00279207062f, \
+    -0.00731316395f, 0.0181865599f, -0.0427063219f, 0.0937615484f, -0.190052658f, 0.349144757f
 #define ACT_C_TAIL -3555.37183f, 1939.99805f, -498.795685f, 88.6810379f, -14.6413002f, 2.99603009f, -0.999984682f
 #define ACT_C_ATAN -0.0017875476f, 0.0108873611f, -0.0311270021f, 0.0579065457f, -0.0840047523f, 0.109511748f, \
     -0.142640516f, 0.19998531f, -0.333332986f
@@ -61,6 +61,8 @@
 /* ---- bits, Horner's scheme ---- */
 
 ACT_FN int32_t act_bits_(float x) { int32_t i; __builtin_memcpy(&i, &x, 4); return i; }
+/* Difference of encodings, modulo 2^32. */
+ACT_FN int32_t act_bits_less_(float x, int32_t b) { return (int32_t)((uint32_t)act_bits_(x) - (uint32_t)b); }
 ACT_FN float act_float_(int32_t i) { float x; __builtin_memcpy(&x, &i, 4); return x; }
 ACT_FN int64_t act_bits_d_(double x) { int64_t i; __builtin_memcpy(&i, &x, 8); return i; }
 ACT_FN double act_double_(int64_t i) { double x; __builtin_memcpy(&x, &i, 8); return x; }
@@ -75,6 +77,7 @@ ACT_FN float act_pow2_(int32_t n) { return act_float_((int32_t)((uint32_t)(n + 1
 #define ACT_H6(x, a, b, ...) ACT_H5(x, ACT_FMA(a, x, b), __VA_ARGS__)
 #define ACT_H7(x, a, b, ...) ACT_H6(x, ACT_FMA(a, x, b), __VA_ARGS__)
 #define ACT_H8(x, a, b, ...) ACT_H7(x, ACT_FMA(a, x, b), __VA_ARGS__)
+#define ACT_H10(x, a, b, c, ...) ACT_H8(x, ACT_FMA(ACT_FMA(a, x, b), x, c), __VA_ARGS__)
 /* Degree 12 at x + e, where low = e p'(x) / x: added to the coefficient of x. */
 #define ACT_H12(x, low, a, b, c, d, e, f, g, h, i, j, k, l, m) \
     ACT_FMA(ACT_H8(x, ACT_H3(x, a, b, c, d), e, f, g, h, i, j, k, (l) + (low)), x, m)
@@ -87,7 +90,7 @@ ACT_FN double act_dp6_(double x, double a, double b, double c, double d, double 
 /* y = n ln 2 + r with r in [-0.29, 0.41]. The interval is off centre so that 2^n (1 + expm1 r) - 1 loses no bits
  * next to r = 0: it makes |expm1 y| >= 1/4 for n = -1 and >= 1/2 for n = 1. */
 ACT_FN float act_exp_t_(float y) { return ACT_FMA(y, ACT_LOG2E, -0.085f) + ACT_MAGIC; }
-ACT_FN int32_t act_exp_n_(float t) { return act_bits_(t) - act_bits_(ACT_MAGIC); }
+ACT_FN int32_t act_exp_n_(float t) { return act_bits_less_(t, act_bits_(ACT_MAGIC)); }
 ACT_FN float act_exp_clamp_(float y) {
     const float low = y < -174.7f ? -174.7f : y;
     return low > 176.2f ? 176.2f : low;
@@ -124,12 +127,12 @@ ACT_FN float act_exp2(float y) {
     return ACT_FMA(ACT_HORNER(5, r, ACT_C_EXP2), r, 1.0f) * act_exp_s1_(t) * act_exp_s2_(t);
 }
 
-/* exp(c x^2) with the rounding errors of x^2 and of its product with c carried into the reduced argument: at
- * |c x^2| = 100 they would otherwise be worth 50 ULP. Past 200 the result is 0 or inf whatever they are. */
-ACT_FN float act_expsq_y_(float x, float c) { return c * (x * x); }
+/* exp(c x^2) with the rounding errors of c x and of its product with x carried into the reduced argument: at
+ * |c x^2| = 100 they would otherwise cost tens of ULP. Past 200 the result is 0 or inf whatever they are. (c x) x
+ * and not c (x x): the latter overflows where c x^2 need not. */
+ACT_FN float act_expsq_y_(float x, float c) { return (c * x) * x; }
 ACT_FN float act_expsq_r_(float x, float c, float t) {
-    const float p = x * x, e = ACT_FMA(x, x, -p), y = c * p;
-    const float low = ACT_FMA(c, e, ACT_FMA(c, p, -y));
+    const float q = c * x, y = q * x, low = ACT_FMA(ACT_FMA(c, x, -q), x, ACT_FMA(q, x, -y));
     return act_exp_r_(act_exp_clamp_(y), t, __builtin_fabsf(y) < 200.0f ? low : 0.0f);
 }
 ACT_FN float act_expsq_hi(float x, float c) {
@@ -144,15 +147,10 @@ ACT_FN float act_expsq_lo(float x, float c) { return act_exp_lo(act_expsq_y_(x, 
 /* log1p(f) - f for f in [-1/3, 1/3]. */
 ACT_FN float act_log_tail_(float f) { return (f * f) * ACT_HORNER(8, f, ACT_C_LOG); }
 /* x = 2^k (1 + f); subnormal x are scaled by 2^23 first. */
-ACT_FN float act_log_k_(float x) {
-    const int small = x < 1.17549435e-38f;
-    const int32_t i = act_bits_(small ? x * 8388608.0f : x) - ACT_SQRT_LOW;
-    return (float)((i >> 23) - (small ? 23 : 0));
-}
-ACT_FN float act_log_f_(float x) {
-    const int32_t i = act_bits_(x < 1.17549435e-38f ? x * 8388608.0f : x) - ACT_SQRT_LOW;
-    return act_float_((i & 0x7fffff) + ACT_SQRT_LOW) - 1.0f;
-}
+ACT_FN int32_t act_log_i_(float x) { return act_bits_less_(x < ACT_TINY ? x * 8388608.0f : x, ACT_SQRT_LOW); }
+ACT_FN float act_log_k_(float x) { return (float)((act_log_i_(x) >> 23) - (x < ACT_TINY ? 23 : 0)); }
+ACT_FN float act_log_m_(float x) { return act_float_((act_log_i_(x) & 0x7fffff) + ACT_SQRT_LOW); }
+ACT_FN float act_log_f_(float x) { return act_log_m_(x) - 1.0f; }
 ACT_FN float act_log_edge_(float x, float finite) {
     const float zero = x == 0.0f ? -ACT_INF : ACT_NAN;
     return x > 0.0f ? (x < ACT_INF ? finite : x) : zero;
@@ -176,9 +174,9 @@ ACT_FN float act_log2(float x) {
  * The sum is exact (its terms are within a factor 2 of each other) but for x in [1/3, 1/2]. */
 ACT_FN float act_log1p(float x) {
     const float u = 1.0f + x;
-    const int32_t shift = (act_bits_(u) - ACT_SQRT_LOW) & (int32_t)0xff800000;
-    const float scale4 = act_float_(act_bits_(4.0f) - shift); /* 4 * 2^-k: 2^-128 would be subnormal */
-    const float a = act_float_(act_bits_(x) - shift), b = ACT_FMA(0.25f, scale4, -1.0f), f = a + b;
+    const int32_t shift = act_bits_less_(u, ACT_SQRT_LOW) & (int32_t)0xff800000;
+    const float scale4 = act_float_(act_bits_less_(4.0f, shift)); /* 4 * 2^-k: 2^-128 would be subnormal */
+    const float a = act_float_(act_bits_less_(x, shift)), b = ACT_FMA(0.25f, scale4, -1.0f), f = a + b;
     const float sum = act_log_sum_((float)(shift >> 23), f, a - (f - b));
     return __builtin_fabsf(x) < 1e-10f ? x : act_log_edge_(u, sum);
 }
@@ -200,7 +198,7 @@ ACT_FN float act_tanh(float x) {
 ACT_FN float act_tanhshrink_small_(float a) {
     const float z = a * a, cube = a * z, low = ACT_FMA(a, ACT_FMA(a, a, -z), ACT_FMA(a, z, -cube));
     const float rest = ACT_FMA(ACT_HORNER(7, z, ACT_C_TANHSHRINK), z, -9.93410776e-09f);
-    return ACT_FMA(0.333333343f, cube, ACT_FMA(0.333333343f, low, cube * rest));
+    return ACT_FMA(0.333333343f, cube, ACT_FMA(cube, rest, 0.333333343f * low));
 }
 ACT_FN float act_tanhshrink(float x) {
     const float a = __builtin_fabsf(x), small = act_tanhshrink_small_(a);
@@ -224,9 +222,9 @@ ACT_FN float act_mills_far_(float a, float square, float k, float k_low) {
     const float rest = ACT_FMA(k, ACT_FMA(ACT_HORNER(6, z, ACT_C_TAIL), z, e), k_low);
     return ACT_FMA(k, w, w * rest);
 }
-/* Phi(-a) exp(a^2/2). a = v + low + 1.25, and low is not 0 only for a < 1/2, where the slope is near 0.31 v. */
+/* Phi(-a) exp(a^2/2). a = v + low + 1.4375, and low is not 0 only for a < 1/2, where the slope is near 0.27 v. */
 ACT_FN float act_mills_(float a) {
-    const float v = a - 1.25f, low = a - (v + 1.25f), near = ACT_HORNER(12, v, 0.3125f * low, ACT_C_MILLS);
+    const float v = a - 1.4375f, low = a - (v + 1.4375f), near = ACT_HORNER(12, v, 0.27f * low, ACT_C_MILLS);
     return a < 3.0f ? near : act_mills_far_(a, 1.0f, 0.398942292f, -1.13351701e-08f);
 }
 /* q exp(c x^2), without the rounding of exp itself. */
@@ -244,20 +242,19 @@ ACT_FN float act_ndtr(float x) {
     const float tail = act_times_expsq_(act_mills_(__builtin_fabsf(x)), x, -0.5f);
     return x > 0.0f ? 1.0f - tail : tail;
 }
-/* erfc(a) for a >= 0. a = v + low + 0.8125, and low is not 0 only for a < 1/3, where the slope is near 1.4 v. */
-ACT_FN float act_erfc_pos_(float a) {
-    const float v = a - 0.8125f, low = a - (v + 0.8125f), near = ACT_HORNER(12, v, 1.375f * low, ACT_C_ERFCX);
-    const float far = act_mills_far_(a, 0.5f, 0.564189613f, -2.93176914e-08f);
-    return act_times_expsq_(a < 2.125f ? near : far, a, -1.0f);
+ACT_FN float act_erf_small_(float a) { return ACT_FMA(a, ACT_HORNER(6, a * a, ACT_C_ERF), a); }
+/* erfc(a) for a >= 1/2. */
+ACT_FN float act_erfc_tail_(float a) {
+    const float v = a - 1.34375f, far = act_mills_far_(a, 0.5f, 0.564189613f, -2.93176914e-08f);
+    return act_times_expsq_(a < 2.125f ? ACT_HORNER(10, v, ACT_C_ERFCX) : far, a, -1.0f);
 }
 ACT_FN float act_erfc(float x) {
-    const float e = act_erfc_pos_(__builtin_fabsf(x));
+    const float a = __builtin_fabsf(x), e = a < 0.5f ? 1.0f - act_erf_small_(a) : act_erfc_tail_(a);
     return x < 0.0f ? 2.0f - e : e;
 }
 ACT_FN float act_erf(float x) {
     const float a = __builtin_fabsf(x);
-    const float small = ACT_FMA(a, ACT_HORNER(6, a * a, ACT_C_ERF), a);
-    return __builtin_copysignf(a < 0.95f ? small : 1.0f - act_erfc_pos_(a), x);
+    return __builtin_copysignf(a < 0.95f ? act_erf_small_(a) : 1.0f - act_erfc_tail_(a), x);
 }
 
 /* ---- algebraic ---- */
@@ -267,8 +264,8 @@ ACT_FN float act_hypot1(float u) {
     const float a = __builtin_fabsf(u);
     return a > 8192.0f ? a : __builtin_sqrtf(ACT_FMA(a, a, 1.0f));
 }
-ACT_FN float act_min(float a, float b) { return (a < b) | (a != a) ? a : b; }
-ACT_FN float act_max(float a, float b) { return (a > b) | (a != a) ? a : b; }
+ACT_FN float act_min(float a, float b) { return ((a < b) | (a != a)) ? a : b; }
+ACT_FN float act_max(float a, float b) { return ((a > b) | (a != a)) ? a : b; }
 ACT_FN float act_sign(float x) { return x != x ? x : (float)((x > 0.0f) - (x < 0.0f)); }
 ACT_FN float act_floor(float x) {
     const float a = __builtin_fabsf(x), r = __builtin_copysignf((a + 8388608.0f) - 8388608.0f, x);
@@ -278,8 +275,8 @@ ACT_FN float act_floor(float x) {
 /* ---- sin, cos ---- */
 
 /* x = n pi/2 + r, |r| <= pi/4: the significand of x times the 96 bits of 2/pi that matter at its exponent, modulo 4
- * quadrants. Exact for every finite x; below 0.78 x is its own remainder. */
-/* a, b, c, d, e for j = 1, 2, 3, 4, 5. With masks, because GCC turns a chain of selects into a switch. */
+ * quadrants. Exact for every finite x; below 0.78 x is its own remainder.
+ * ACT_PICK: a, b, c, d, e for j = 1, 2, 3, 4, 5. With masks, because GCC turns a chain of selects into a switch. */
 #define ACT_MASK(k) (0u - (uint32_t)(j < k))
 #define ACT_PICK(a, b, c, d, e) \
     (e ^ ((e ^ d) & ACT_MASK(5)) ^ ((d ^ c) & ACT_MASK(4)) ^ ((c ^ b) & ACT_MASK(3)) ^ ((b ^ a) & ACT_MASK(2)))
@@ -327,23 +324,18 @@ ACT_FN double act_log2_d_(double m) {
     return s * act_dp6_(s * s, ACT_C_DLOG2);
 }
 ACT_FN float act_asinh(float x) {
-    const double a = (double)__builtin_fabsf(x), root = __builtin_sqrt(a * a + 1.0);
-    const double h = 0.5 * (a + root);
-    const int32_t k = (act_bits_((float)h) - ACT_SQRT_LOW) >> 23;
+    const double a = (double)__builtin_fabsf(x), h = 0.5 * (a + __builtin_sqrt(a * a + 1.0));
+    const int32_t k = act_bits_less_((float)h, ACT_SQRT_LOW) >> 23;
     const double m = h * act_double_((int64_t)(1023 - k) << 52);
     const double value = ((double)(k + 1) + act_log2_d_(m)) * 0.69314718055994531;
-    const double series = a - a * a * a * (1.0 / 6.0);
-    const double finite = a < 0.001 ? series : value;
+    const double finite = a < 0.001 ? a - a * a * a * (1.0 / 6.0) : value;
     return __builtin_copysignf(a < (double)ACT_INF ? (float)finite : (float)a, x);
 }
 /* |x|^y, with log2|x| to 2^-40 in double: y log2|x| can be 150 before the result leaves the floats. */
 ACT_FN float act_pow_abs_(float a, float y) {
-    const int small = a < 1.17549435e-38f;
-    const int32_t i = act_bits_(small ? a * 8388608.0f : a) - ACT_SQRT_LOW;
-    const double k = (double)((i >> 23) - (small ? 23 : 0));
-    const double log2 = k + act_log2_d_((double)act_float_((i & 0x7fffff) + ACT_SQRT_LOW));
+    const double log2 = (double)act_log_k_(a) + act_log2_d_((double)act_log_m_(a));
     const double l = a == 0.0f ? -(double)ACT_INF : (a < ACT_INF ? log2 : (double)a);
-    const double e = (y == 0.0f) | (a == 1.0f) ? 0.0 : (double)y * l;
+    const double e = ((y == 0.0f) | (a == 1.0f)) ? 0.0 : (double)y * l;
     const double low = e < -200.0 ? -200.0 : e, c = low > 200.0 ? 200.0 : low;
     const double t = c + ACT_MAGIC_D, r = c - (t - ACT_MAGIC_D);
     const uint64_t n = (uint64_t)(act_bits_d_(t) - act_bits_d_(ACT_MAGIC_D)) + 1023;
@@ -353,9 +345,9 @@ ACT_FN float act_pow_abs_(float a, float y) {
 ACT_FN float act_pow(float x, float y) {
     const float value = act_pow_abs_(__builtin_fabsf(x), y), half = 0.5f * y;
     const int whole = act_floor(y) == y, odd = whole & (act_floor(half) != half);
-    const float sided = (act_bits_(x) < 0) & odd ? -value : value;
-    const float result = (x < 0.0f) & (x > -ACT_INF) & !whole ? ACT_NAN : sided;
-    return (x != x) | (y != y) ? x + y : result;
+    const float sided = ((act_bits_(x) < 0) & odd) ? -value : value;
+    const float result = ((x < 0.0f) & (x > -ACT_INF) & !whole) ? ACT_NAN : sided;
+    return ((x != x) | (y != y)) ? x + y : result;
 }
 
 /* ---- bfloat16 and binary16, as their encodings ---- */
@@ -382,33 +374,19 @@ ACT_FN uint16_t act_to_f16(float x) {
 }
 
 /* The builtins behind _mm256_cvtph_ps and _mm256_cvtps_ph: <immintrin.h> itself would double the time of a build. */
-#if defined(__F16C__) && defined(__has_builtin)
-#if __has_builtin(__builtin_ia32_vcvtph2ps256) && __has_builtin(__builtin_ia32_vcvtps2ph256)
-#define ACT_F16C 1
-#endif
-#endif
-#ifdef ACT_F16C
+#if defined(__F16C__) && __has_builtin(__builtin_ia32_vcvtph2ps256) && __has_builtin(__builtin_ia32_vcvtps2ph256)
 typedef float act_v8f_ __attribute__((vector_size(32)));
 typedef short act_v8h_ __attribute__((vector_size(16)));
-ACT_FN act_v8f_ act_load8_(const uint16_t* in) {
-    act_v8h_ halves;
-    __builtin_memcpy(&halves, in, 16);
-    return __builtin_ia32_vcvtph2ps256(halves);
-}
-ACT_FN act_v8h_ act_store8_(const float* in) {
-    act_v8f_ floats;
-    __builtin_memcpy(&floats, in, 32);
-    return __builtin_ia32_vcvtps2ph256(floats, 0); /* 0: to nearest even */
-}
-#define ACT_EIGHTS(type, convert) \
+#define ACT_EIGHTS(from, to, convert) \
     for (; i + 8 <= n; i += 8) { \
-        const type block = convert(in + i); \
-        __builtin_memcpy(out + i, &block, sizeof block); \
+        from a; \
+        __builtin_memcpy(&a, in + i, sizeof a); \
+        const to b = convert; \
+        __builtin_memcpy(out + i, &b, sizeof b); \
     }
 #else
-#define ACT_EIGHTS(type, convert)
+#define ACT_EIGHTS(from, to, convert)
 #endif
-
 #define ACT_BLOCK(name, from, to, convert, eights) \
     ACT_FN void name(const from* restrict in, to* restrict out, int n) { \
         int i = 0; \
@@ -416,7 +394,7 @@ ACT_FN act_v8h_ act_store8_(const float* in) {
     }
 ACT_BLOCK(act_load_bf16, uint16_t, float, act_from_bf16, )
 ACT_BLOCK(act_store_bf16, float, uint16_t, act_to_bf16, )
-ACT_BLOCK(act_load_f16, uint16_t, float, act_from_f16, ACT_EIGHTS(act_v8f_, act_load8_))
-ACT_BLOCK(act_store_f16, float, uint16_t, act_to_f16, ACT_EIGHTS(act_v8h_, act_store8_))
+ACT_BLOCK(act_load_f16, uint16_t, float, act_from_f16, ACT_EIGHTS(act_v8h_, act_v8f_, __builtin_ia32_vcvtph2ps256(a)))
+ACT_BLOCK(act_store_f16, float, uint16_t, act_to_f16, ACT_EIGHTS(act_v8f_, act_v8h_, __builtin_ia32_vcvtps2ph256(a, 0)))
 
 #endif

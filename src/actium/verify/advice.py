@@ -5,8 +5,10 @@ In: a case. Out: one sentence. Nothing is judged here.
 
 from __future__ import annotations
 
+import torch
+
 from actium.formula.graph import Formula, Node, is_number, walk
-from actium.verify.case import Case
+from actium.verify.case import Case, is_off
 from actium.verify.sweep import Quantity
 
 _TEXT_LIMIT = 120
@@ -56,10 +58,19 @@ def _rewrite(case: Case, quantity: Quantity) -> str:
     eject = _eject(case)
     if pattern is not None:
         return f"{pattern}; {eject}" if eject else pattern
-    wide = "compute in float32 and cast the result back once: f(x.float()).to(x.dtype)"
-    if quantity.fmt.bits == 16:
+    if quantity.fmt.bits == 16 and _helped_by_float32(case, quantity):
+        wide = "compute in float32 and cast the result back once: f(x.float()).to(x.dtype)"
         return f"{eject}; or {wide}" if eject else wide
     return eject or "rewrite the function so that no intermediate result overflows or cancels"
+
+
+def _helped_by_float32(case: Case, quantity: Quantity) -> bool:
+    """Whether float32 itself is within its budget: else a cast would only carry its errors along."""
+    swept = case.sweeps.get(torch.float32)
+    if swept is None:
+        return True
+    wide = swept.output if quantity.name == "output" else swept.gradient
+    return wide is not None and not is_off(wide).any()
 
 
 def for_masked_branch(case: Case) -> str:

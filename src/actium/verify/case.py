@@ -55,6 +55,11 @@ def budget(fmt: Format) -> float:
     return 1.0 if fmt.dtype in HALVES else 4.0
 
 
+def is_off(quantity: Quantity) -> Mask:
+    """Where the result is NaN or further from the exact value than the budget, for whatever reason."""
+    return quantity.known & ~(quantity.error <= budget(quantity.fmt))
+
+
 def serious(quantity: Quantity) -> Mask:
     """Where an error matters at the scale of a network's numbers, not only at the result's own."""
     share = 2.0**-4 if quantity.fmt.dtype in HALVES else 2.0**-10
@@ -116,8 +121,9 @@ def describe(
     low, high = region(quantity.x, mask, at)
     count, tested = int(mask.sum()), int(quantity.known.sum())
     inputs = "finite inputs" if quantity.fmt.dtype in HALVES else "sampled inputs"
+    place = f"{quantity.fmt.name} on {case.device}"
     message = (
-        f"{case.target} {quantity.name}, {quantity.fmt.name} on {case.device}: {count:,} of {tested:,} {inputs} {what}. "
+        f"{case.target} {quantity.name}, {place}: {count:,} of {tested:,} {inputs} {what}. "
         f"Worst x = {number(x)} ({hex_text(x)}): got {number(got)}, expected {number(expected)}. "
         f"Region [{number(low)}, {number(high)}]."
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from processes import LOAD, SOURCE, await_path, builds, needs_gcc, run
+from processes import LOAD, PATIENCE, SOURCE, await_path, builds, needs_gcc, run
 
 from actium.errors import ActiumWarning, KernelError
 from actium.kernels import compiler, toolchain
@@ -33,7 +35,7 @@ def test_compile_error_names_the_first_error_of_the_compiler():
 @needs_gcc
 def test_compiler_that_hangs_is_stopped_with_its_children(tmp_path, wrapper, monkeypatch):
     pid = tmp_path / "pid"
-    wrapper(f'case "$*" in *kernel.c*) sleep 300 & echo $! > "{pid}"; wait;; esac')
+    wrapper(f'case "$*" in *kernel.c*) sleep 300 >/dev/null 2>&1 & echo $! > "{pid}"; wait;; esac')
     toolchain.find_compiler()
     monkeypatch.setattr(compiler, "BUILD_SECONDS", 0.3)
     with pytest.raises(KernelError, match="was stopped after"):
@@ -137,3 +139,21 @@ def test_damaged_compiler_record_is_found_out_again(cache_dir):
         record.write_text(text)
         toolchain.forget()
         assert toolchain.find_compiler() == before
+
+
+@needs_gcc
+def test_kernels_link_no_second_openmp_runtime_when_that_of_torch_has_another_name(tmp_path):
+    found = toolchain.find_compiler()
+    if found is None or found.openmp is None or found.kind != "gcc":
+        pytest.skip("torch brings no OpenMP runtime for gcc")
+    runtime = tmp_path / "libgomp-1234.so.1"
+    (tmp_path / "gomp.c").write_text("void GOMP_parallel(void (*work)(void *), void *data) { work(data); }\n")
+    (tmp_path / "kernel.c").write_text("void work(void);\nvoid f(void) {\n#pragma omp parallel\nwork(); }\n")
+    naming = ["-shared", "-fPIC", f"-Wl,-soname,{runtime.name}"]
+    subprocess.run(["gcc", *naming, "-o", runtime, tmp_path / "gomp.c"], check=True, timeout=PATIENCE)
+    # Some compilers drop unneeded libraries by default; the claim is about those that do not.
+    other = dataclasses.replace(found, openmp=str(runtime), arguments=("-Wl,--no-as-needed",))
+    assert compiler.invoke(other.command("kernel.c", "kernel.so"), tmp_path) == (0, "")
+    names = (tmp_path / "kernel.so").read_bytes().split(b"\0")
+    assert runtime.name.encode() in names
+    assert b"libgomp.so.1" not in names

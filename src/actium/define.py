@@ -1,0 +1,305 @@
+"""`Activation`: the object a user holds, and the two ways to make one, `activation` and `formula`.
+
+Stage: op → [Activation] → nn.Module.
+In: a Python function or a formula's text. Out: a callable with a fused forward and backward, and everything that
+can be said about it (derivatives, LaTeX, sources, a stand-alone module).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from actium.errors import ParameterError
+from actium.formula.derivative import derivative
+from actium.formula.graph import Formula
+from actium.formula.latex import to_latex
+from actium.formula.parameters import Parameter
+from actium.formula.parse import parse
+from actium.formula.stabilize import stabilize
+from actium.kernels.dispatch import Library, safe_name
+from actium.op import Op, ParameterValue
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from actium.module import ActivationModule
+
+
+class Activation:
+    """An activation function: call it on tensors, make modules of it, ask it about itself.
+
+    Args:
+        formula: The function of one input, as written.
+        parameters: Its parameters, in the formula's order.
+        name: A Python identifier.
+        source: Where the formula comes from.
+        doc: What to know about it.
+        output_slope: The derivative as a formula of the output `y`, where that is exact. Allows in-place training.
+    """
+
+    def __init__(
+        self,
+        formula: Formula,
+        parameters: tuple[Parameter, ...] = (),
+        *,
+        name: str = "activation",
+        source: str | None = None,
+        doc: str | None = None,
+        output_slope: Formula | None = None,
+    ) -> None:
+        if formula.parameters != tuple(p.name for p in parameters):
+            raise ParameterError(
+                f"{name}: the formula has parameters {formula.parameters}, described are {tuple(p.name for p in parameters)}"
+            )
+        self.formula = formula
+        self.parameters = parameters
+        self.name = self.__name__ = safe_name(name)
+        self.source_note = source
+        self.__doc__ = doc or f"{self.name}(x) = {formula}"
+        self._defaults: tuple[float, ...] = tuple(p.init for p in parameters)
+        self._by_name = {p.name: k for k, p in enumerate(parameters)}
+        self._derivatives: dict[tuple[str | None, int], Activation] = {}
+        self._output_slope = output_slope
+        self.op = Op(formula, {p.name: p.init for p in parameters}, self.name, output_slope)
+        _ = self.op.eager_function  # made now, because torch.compile could not trace the making
+
+    # -- calling -----------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        input: Tensor,
+        *args: Any,
+        inplace: bool = False,
+        channel_dim: int | None = None,
+        **parameters: ParameterValue,
+    ) -> Tensor:
+        """Apply the function elementwise.
+
+        Args:
+            input: Any shape; float16, bfloat16, float32 or float64; any device.
+            *args: Parameters in order, then `inplace`, as PyTorch's functions take them.
+            inplace: Overwrite `input`. Refused where the backward pass needs what it overwrites.
+            channel_dim: The dimension of `input` that parameters of shape (C,) belong to.
+            **parameters: Parameters by name: numbers, or tensors of shape (1,) or (C,).
+
+        Returns:
+            A tensor of the same shape, dtype and strides as `input`.
+
+        Raises:
+            DtypeError: If `input` is not a dense floating-point tensor.
+            ParameterError: If a parameter is unknown or outside its range.
+            ChannelError: If a parameter's size does not match the channel dimension.
+            InplaceError: If an in-place call would destroy what the backward pass needs.
+        """
+        if not args and not parameters and not inplace:
+            return self.op(input, self._defaults, channel_dim)
+        if len(args) == len(self.parameters) + 1:
+            *args, inplace = args  # type: ignore[assignment]
+        values = self.values(*args, **parameters)
+        return self.op.inplace(input, values, channel_dim) if inplace else self.op(input, values, channel_dim)
+
+    def values(self, *args: ParameterValue, **parameters: ParameterValue) -> tuple[ParameterValue, ...]:
+        """The parameters of a call, complete, checked and in order."""
+        if len(args) > len(self.parameters):
+            raise ParameterError(f"{self.name}: takes {len(self.parameters)} parameters ({self._signature}), got {len(args)}")
+        values: list[ParameterValue] = list(self._defaults)
+        for k, value in enumerate(args):
+            values[k] = self._value(self.parameters[k], value)
+        for name, value in parameters.items():
+            k = self._by_name.get(name)
+            if k is None:
+                raise ParameterError(f"{self.name}: no parameter {name!r}; it has: {self._signature}")
+            if k < len(args):
+                raise ParameterError(f"{self.name}: parameter {name!r} was given twice")
+            values[k] = self._value(self.parameters[k], value)
+        return tuple(values)
+
+    @staticmethod
+    def _value(parameter: Parameter, value: Any) -> ParameterValue:
+        import torch
+
+        return value if isinstance(value, torch.Tensor) else parameter.check(value)
+
+    @property
+    def _signature(self) -> str:
+        return ", ".join(p.name for p in self.parameters) or "none"
+
+    def module(
+        self,
+        *,
+        channels: int | None = None,
+        channel_dim: int | None = None,
+        inplace: bool = False,
+        learn: tuple[str, ...] = (),
+        **values: float,
+    ) -> ActivationModule:
+        """An `nn.Module` of this function.
+
+        Args:
+            channels: Give each learnable parameter this many values, one per channel.
+            channel_dim: The input's dimension they belong to; needed with `channels` above 1.
+            inplace: Allow working in place where that is exact.
+            learn: Names of further parameters to train.
+            **values: Other initial values than the definition's.
+
+        Returns:
+            The module, with one `nn.Parameter` per learnable parameter.
+
+        Example:
+            >>> import actium
+            >>> swish = actium.activation(lambda x, beta=actium.learnable(1.0): x * (beta * x).sigmoid(), name="swish")
+            >>> swish.module(channels=3, channel_dim=1)
+            swish(beta=1.0, learn=beta, channels=3, channel_dim=1)
+        """
+        from actium.module import ActivationModule
+
+        return ActivationModule(self, channels=channels, channel_dim=channel_dim, inplace=inplace, learn=learn, **values)
+
+    # -- what can be said about it -----------------------------------------------------------------
+
+    def derivative(self, wrt: str | None = None, order: int = 1) -> Activation:
+        """The derivative with respect to the input (or a parameter), as an activation of its own.
+
+        Example:
+            >>> import actium
+            >>> print(actium.formula("x * tanh(x)").derivative())
+            x * sech(x)**2 + tanh(x)
+        """
+        key = (wrt, order)
+        if key not in self._derivatives:
+            made = stabilize(derivative(stabilize(self.formula), wrt, order))
+            suffix = f"_d{wrt or self.formula.inputs[0]}" * order
+            self._derivatives[key] = Activation(made, self.parameters, name=f"{self.name}{suffix}")
+        return self._derivatives[key]
+
+    def latex(self) -> str:
+        """The formula in LaTeX."""
+        return to_latex(self.formula)
+
+    def source(self, language: Literal["c", "torch"] = "c", dtype: str = "float32") -> str:
+        """The generated source: of the C kernels for a dtype, or of the torch function."""
+        if language == "c":
+            return Library(self.op.plan, dtype).source()
+        if language == "torch":
+            from actium.kernels.eager import function_source
+
+            arguments = (*self.formula.inputs, *self.formula.parameters)
+            return function_source(self.name, arguments, (self.op.plan.value("soft"),))
+        raise ValueError(f"source({language!r}): choose 'c' or 'torch'")
+
+    def eject(self) -> str:
+        """A stand-alone PyTorch file with this function as an `nn.Module`: it does not need actium."""
+        from actium.eject import eject
+
+        return eject(self)
+
+    def __str__(self) -> str:
+        return self.formula.text
+
+    def __repr__(self) -> str:
+        signature = "".join(f", {p.name}={p.init:g}" for p in self.parameters)
+        return f"<actium {self.name}(x{signature}) = {self.formula}>"
+
+    def _repr_html_(self) -> str:
+        from actium.report.notebook import activation_html
+
+        return activation_html(self)
+
+    def __reduce__(self) -> Any:
+        state = {"name": self.name, "source": self.source_note, "doc": self.__doc__, "output_slope": self._output_slope}
+        return functools.partial(Activation, **state), (self.formula, self.parameters)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Activation:
+        return self  # immutable
+
+
+@overload
+def activation(function: Callable[..., Any], *, name: str | None = ..., source: str | None = ...) -> Activation: ...
+@overload
+def activation(
+    function: None = ..., *, name: str | None = ..., source: str | None = ...
+) -> Callable[[Callable[..., Any]], Activation]: ...
+def activation(
+    function: Callable[..., Any] | None = None, *, name: str | None = None, source: str | None = None
+) -> Activation | Callable[[Callable[..., Any]], Activation]:
+    """Make an `Activation` of a Python function of one tensor, written with torch operations.
+
+    The function is traced once: it must be elementwise and free of data-dependent control flow (use
+    `torch.where`). Arguments with a number as default become parameters, those made by `learnable` are
+    trained in modules.
+
+    Args:
+        function: The function; leave it out to use this as a decorator with arguments.
+        name: A name instead of the function's.
+        source: Where the formula comes from.
+
+    Returns:
+        The activation.
+
+    Raises:
+        TraceError: If the function does something that has no elementwise formula.
+
+    Example:
+        >>> import torch, actium
+        >>> @actium.activation
+        ... def soft_clip(x, threshold=actium.learnable(1.0, positive=True)):
+        ...     return threshold * torch.tanh(x / threshold)
+        >>> soft_clip(torch.tensor([0.0, 100.0]), threshold=2.0)
+        tensor([0., 2.])
+    """
+    if function is None:
+        return lambda f: activation(f, name=name, source=source)
+    from actium.formula.trace import trace
+
+    traced = trace(function)
+    doc = inspect.getdoc(function) if not isinstance(function, functools.partial) else None
+    chosen = name or getattr(function, "__name__", type(function).__name__)
+    return Activation(
+        traced.formula,
+        traced.parameters,
+        name="activation" if chosen == "<lambda>" else chosen,
+        source=source,
+        doc=doc,
+    )
+
+
+def formula(
+    text: str, *, name: str = "activation", source: str | None = None, **parameters: float | Parameter
+) -> Activation:
+    """Make an `Activation` of a formula's text in `x`.
+
+    The text is parsed by an allow-list; nothing of it is ever executed.
+
+    Args:
+        text: For example `"x * tanh(exp(x))"`.
+        name: A name for messages and classes.
+        source: Where the formula comes from.
+        **parameters: The other names in the text: numbers (fixed) or `learnable(…)`.
+
+    Returns:
+        The activation.
+
+    Raises:
+        FormulaError: If the text is not a formula; the message points at the offending piece.
+
+    Example:
+        >>> import torch, actium
+        >>> tanh_exp = actium.formula("x * tanh(exp(x))")
+        >>> tanh_exp(torch.tensor([-100.0, 0.0]))
+        tensor([-3.7201e-42,  0.0000e+00])
+    """
+    described = tuple(_describe(n, p) for n, p in parameters.items())
+    parsed = parse(text, parameters={p.name: p.init for p in described})
+    return Activation(parsed, described, name=name, source=source)
+
+
+def _describe(name: str, value: float | Parameter) -> Parameter:
+    return value.named(name) if isinstance(value, Parameter) else Parameter(name, value)
+
+
+def same_formulas(activations: Mapping[str, Activation]) -> dict[str, Formula]:
+    """Their formulas by name, for the checker's `duplicate`."""
+    return {name: a.formula for name, a in activations.items()}

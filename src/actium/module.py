@@ -1,0 +1,178 @@
+"""`nn.Module`s of activations: learnable parameters, kept in range, one per channel if asked for.
+
+Stage: Activation → [module]. In: an activation and values. Out: a module with `state_dict`, `repr`, `.to()`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actium.define import Activation
+from actium.errors import ParameterError
+from actium.formula.parameters import Parameter
+
+RAW = "raw_"
+
+# How close to a bound an initial value may be: the maps below reach their bounds only at infinity.
+_NEAREST = 1e-6
+
+
+class ActivationModule(nn.Module):
+    """A module that applies an activation.
+
+    A learnable parameter with a range is stored unconstrained, as `raw_NAME`, and read in its range as `NAME`.
+
+    Args:
+        activation: The function.
+        channels: Values per learnable parameter; 1 if not given.
+        channel_dim: The input's dimension they belong to; needed if `channels` is above 1.
+        inplace: Work in place where that is exact (see `Activation.op`), otherwise not: like PyTorch's modules,
+            this is a permission.
+        learn: Names of parameters to train, in addition to those declared `learnable`.
+        device: Of the parameters.
+        dtype: Of the parameters; float32 parameters serve half-precision inputs too.
+        **values: Initial values.
+
+    Shape:
+        Input (any), output the same.
+    """
+
+    def __init__(
+        self,
+        activation: Activation,
+        *,
+        channels: int | None = None,
+        channel_dim: int | None = None,
+        inplace: bool = False,
+        learn: tuple[str, ...] = (),
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **values: float,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.inplace = bool(inplace)
+        self.channels = _checked_channels(activation, channels, channel_dim)
+        self.channel_dim = channel_dim
+        known = {p.name: p for p in activation.parameters}
+        for name in (*learn, *values):
+            if name not in known:
+                raise ParameterError(f"{activation.name}: no parameter {name!r}; it has: {', '.join(known) or 'none'}")
+        self._learned: dict[str, Parameter] = {}
+        self._fixed: dict[str, float] = {}
+        for p in activation.parameters:
+            value = p.check(values.get(p.name, p.init))
+            if p.learnable or p.name in learn:
+                self._learned[p.name] = p
+                start = torch.full((self.channels,), value, device=device, dtype=dtype)
+                self.register_parameter(_stored_name(p), nn.Parameter(_unconstrain(start, p)))
+            else:
+                self._fixed[p.name] = value
+        self._plain: tuple[float, ...] | None = tuple(self._fixed.values()) if not self._learned else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the activation."""
+        values = self._plain
+        if values is None:
+            values = tuple(
+                self._fixed[p.name] if p.name in self._fixed else getattr(self, p.name)
+                for p in self.activation.parameters
+            )
+        op = self.activation.op
+        if self.inplace and self._may_overwrite(input):
+            return op.inplace(input, values, self.channel_dim)
+        return op(input, values, self.channel_dim)
+
+    def _may_overwrite(self, input: Tensor) -> bool:
+        if not torch.is_grad_enabled() or not (input.requires_grad or self._learned):
+            return True
+        return not self._learned and self.activation.op.output_slope is not None and not input.is_leaf
+
+    def __getattr__(self, name: str) -> Any:
+        learned = self.__dict__.get("_learned", {})
+        if name in learned and _stored_name(learned[name]) != name:
+            return _constrain(super().__getattr__(RAW + name), learned[name])
+        fixed = self.__dict__.get("_fixed", {})
+        return fixed[name] if name in fixed else super().__getattr__(name)
+
+    def _get_name(self) -> str:
+        name = type(self).__name__
+        return self.activation.name if name == "ActivationModule" else name
+
+    def extra_repr(self) -> str:
+        """The values of the constructor's arguments."""
+        parts = []
+        for p in self.activation.parameters:
+            value = self._fixed.get(p.name)
+            if value is None:
+                with torch.no_grad():
+                    values = getattr(self, p.name).detach()
+                text = f"{values.mean().item():.4g}" if values.numel() == 1 else f"mean {values.mean().item():.4g}"
+                value_text = text if "." in text or "e" in text or text in ("nan", "inf") else f"{text}.0"
+                parts.append(f"{p.name}={value_text}")
+            else:
+                parts.append(f"{p.name}={value:g}")
+        if self._learned:
+            parts.append(f"learn={'+'.join(self._learned)}")
+        if self.channels > 1:
+            parts += [f"channels={self.channels}", f"channel_dim={self.channel_dim}"]
+        if self.inplace:
+            parts.append("inplace=True")
+        return ", ".join(parts)
+
+
+def _checked_channels(activation: Activation, channels: int | None, channel_dim: int | None) -> int:
+    if channels is None:
+        return 1
+    if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
+        raise ParameterError(f"{activation.name}: channels must be a positive integer, got {channels!r}")
+    if channels > 1 and channel_dim is None:
+        raise ParameterError(
+            f"{activation.name}: {channels} channels need channel_dim=…, the dimension of the input that they belong to "
+            "(1 for images in NCHW, −1 for the features of a transformer)"
+        )
+    return channels
+
+
+def _stored_name(p: Parameter) -> str:
+    return RAW + p.name if p.constrained else p.name
+
+
+def _bounds(p: Parameter) -> tuple[float | None, float | None]:
+    low = p.min
+    if p.positive and (low is None or low < 0):
+        low = 0.0
+    return low, p.max
+
+
+def _constrain(raw: Tensor, p: Parameter) -> Tensor:
+    """From the real line into the parameter's range."""
+    low, high = _bounds(p)
+    if low is not None and high is not None:
+        return low + (high - low) * torch.sigmoid(raw)
+    # softplus alone reaches 0 in float32; a positive parameter must not.
+    tiny = _NEAREST if p.positive else 0.0
+    if low is not None:
+        return low + F.softplus(raw) + tiny
+    assert high is not None
+    return high - F.softplus(raw)
+
+
+def _unconstrain(value: Tensor, p: Parameter) -> Tensor:
+    """The inverse of `_constrain`, computed in float64."""
+    if not p.constrained:
+        return value
+    low, high = _bounds(p)
+    v = float(value[0])
+    if low is not None and high is not None:
+        share = min(max((v - low) / (high - low), _NEAREST), 1 - _NEAREST)
+        raw = math.log(share / (1 - share))
+    else:
+        distance = max(v - low - (_NEAREST if p.positive else 0.0) if low is not None else high - v, _NEAREST)  # type: ignore[operator]
+        raw = distance + math.log(-math.expm1(-distance))
+    return torch.full_like(value, raw)

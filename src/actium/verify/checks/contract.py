@@ -1,0 +1,210 @@
+"""The contract with the network around it: dtype, shape, independence of elements, and hands off the input.
+
+Stage: subject → [checks] → certificate. Needs no truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from actium.verify.case import Case
+from actium.verify.certificate import Finding, Severity
+from actium.verify.subject import Call, SubjectError, evaluate, guarded
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float64)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _finding(
+    case: Case, check: str, severity: Severity, dtype: str | None, bad: list[str], tested: int, fix: str
+) -> Finding:
+    message = f"{case.target} on {case.device}: {'; '.join(bad)}."
+    return Finding(check, severity, "module", dtype, len(bad), tested, message, case.device, suggestion=fix)
+
+
+# --- dtype ----------------------------------------------------------------------------------------------
+
+
+def dtype_leak(case: Case) -> Iterator[Finding]:
+    """`dtype-leak`: parameters left in float32, each dtype in; then float32 and bfloat16 under CPU autocast."""
+    x = torch.linspace(-3.0, 3.0, 24)
+    leaks, refusals = [], []
+    for dtype in _DTYPES:
+        try:
+            result = case.runner.run(x.to(dtype))
+        except SubjectError as error:
+            refusals.append(f"{_name(dtype)} in: {error}")
+            continue
+        if result.output.dtype != dtype:
+            leaks.append(f"{_name(dtype)} in, {_name(result.output.dtype)} out")
+    if leaks:
+        fix = "cast the result back: return y.to(x.dtype); keep constants and parameters from promoting it"
+        yield _finding(case, "dtype-leak", "fail", None, leaks, len(_DTYPES), fix)
+    if refusals:
+        fix = "make it work for every floating dtype: compute in x.float() where the dtype is too narrow, and cast back"
+        yield _finding(case, "dtype-leak", "fail", None, [f"raises: {r}" for r in refusals], len(_DTYPES), fix)
+    yield from _refused_as_is(case)
+    yield from _autocast_leak(case, x)
+
+
+def _refused_as_is(case: Case) -> Iterator[Finding]:
+    """A module that takes a dtype only after `.to(dtype)` says so clearly; that is worth knowing, not wrong."""
+    refused = [f"{_name(d)} in: {why}" for d, why in case.runner.refused.items()]
+    if refused:
+        text = [f"takes this dtype only after `.to(dtype)`: {r}" for r in refused]
+        fix = "convert the module together with the network, or cast its parameters to the input's dtype in forward"
+        yield _finding(case, "dtype-leak", "info", None, text, len(_DTYPES), fix)
+
+
+def _autocast_leak(case: Case, x: Tensor) -> Iterator[Finding]:
+    leaks = []
+    for dtype in (torch.float32, torch.bfloat16):
+        try:
+            with guarded(), torch.autocast("cpu", dtype=torch.bfloat16):
+                output = case.runner.as_is()(x.to(dtype))
+        except SubjectError:
+            continue  # Refusing a dtype is reported above, with the reason.
+        if isinstance(output, Tensor) and output.dtype != dtype:
+            leaks.append(f"{_name(dtype)} in under CPU autocast, {_name(output.dtype)} out")
+    if leaks:
+        fix = "disable autocast inside (torch.autocast(x.device.type, enabled=False)) and cast back to x.dtype"
+        yield _finding(case, "dtype-leak", "warn", None, leaks, 2, fix)
+
+
+# --- shape ----------------------------------------------------------------------------------------------
+
+
+def shapes() -> dict[str, Tensor]:
+    """One input for each way a tensor can lie in memory."""
+    flat = torch.linspace(-3.0, 3.0, 120)
+    image = flat.reshape(2, 4, 3, 5)
+    return {
+        "0-d": flat[7].clone(),
+        "1-d": flat.clone(),
+        "2-d": flat.reshape(8, 15).clone(),
+        "4-d": image.clone(),
+        "empty": flat[:0].clone(),
+        "empty 2-d": flat[:0].reshape(0, 4).clone(),
+        "transposed": flat.reshape(8, 15).t(),
+        "every second": flat[::2],
+        "expanded": flat[:15].expand(4, 15),
+        "channels_last": image.contiguous(memory_format=torch.channels_last),
+    }
+
+
+def shape_change(case: Case) -> Iterator[Finding]:
+    """`shape-change`: the output must have the input's shape and, element by element, the flat input's values.
+
+    A function that halves one dimension of every shape does so by design (a gated unit): that is information.
+    """
+    inputs = shapes()
+    changed, raised, ratios = [], [], set()
+    call = case.runner.as_is()
+    for name, x in inputs.items():
+        try:
+            output = evaluate(call, x, gradient=False).output
+        except SubjectError as error:
+            raised.append(f"{name} {tuple(x.shape)} raises {error}")
+            continue
+        if output.shape != x.shape:
+            changed.append(f"{name}: {tuple(x.shape)} in, {tuple(output.shape)} out")
+            ratios.add(x.numel() / output.numel() if output.numel() else 2.0)
+        elif not _matches_flat(call, x, output):
+            changed.append(f"{name}: values differ from those of the same numbers in a flat tensor")
+    gated = bool(changed) and ratios == {2.0}
+    if changed:
+        fix = "use elementwise operations only; index and reshape nothing"
+        yield _finding(case, "shape-change", "info" if gated else "fail", None, changed, len(inputs), fix)
+    if raised:
+        severity: Severity = "info" if case.runner.subject.module is not None or gated else "fail"
+        fix = "accept any shape, 0-d and empty included; a layer tied to a rank or channel count should say so"
+        yield _finding(case, "shape-change", severity, None, raised, len(inputs), fix)
+
+
+def _matches_flat(call: Call, x: Tensor, output: Tensor) -> bool:
+    """Whether layout changes values: a function that reads the storage instead of the tensor does."""
+    try:
+        flat = evaluate(call, x.contiguous().clone(), gradient=False).output
+    except SubjectError:
+        return True
+    return flat.shape == output.shape and torch.allclose(flat, output, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+# --- independence of elements -------------------------------------------------------------------------------
+
+
+def coupling(case: Case) -> str | None:
+    """Why the function is not elementwise, or None if it is. A sweep says nothing about one that is not."""
+    x = torch.linspace(-4.0, 4.0, 96)
+    order = torch.arange(96).flip(0).roll(17)
+    try:
+        first = case.runner.run(x, gradient=False).output
+        again = case.runner.run(x, gradient=False).output
+        shuffled = case.runner.run(x[order], gradient=False).output
+        part = case.runner.run(x[:48], gradient=False).output
+    except SubjectError as error:
+        return f"it cannot be run on a 1-d float32 tensor: {error}"
+    if first.shape != x.shape:
+        return f"the output of a {tuple(x.shape)} input has shape {tuple(first.shape)}"
+    if not _close(first, again):
+        return "two runs on the same input differ: it is random"
+    if not (_close(first[order], shuffled) and _close(first[:48], part)):
+        return "an element's output depends on other elements or on its position"
+    return None
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def batch_coupling(case: Case) -> Iterator[Finding]:
+    """`batch-coupling`: permuting or dropping rows must do the same to the output's rows, and no more."""
+    call = case.runner.as_is()
+    bad, tried = [], 0
+    generator = torch.Generator().manual_seed(3)
+    order = torch.tensor([5, 2, 0, 4, 1, 3])
+    for shape in ((6,), (6, 8), (6, 8, 4, 4)):
+        x = torch.randn(shape, generator=generator)
+        try:
+            whole = evaluate(call, x, gradient=False).output
+            permuted = evaluate(call, x[order], gradient=False).output
+            half = evaluate(call, x[:3], gradient=False).output
+            again = evaluate(call, x, gradient=False).output
+        except SubjectError:
+            continue  # Which shapes it takes is the business of `shape-change`.
+        if whole.shape[:1] != x.shape[:1]:
+            bad.append(f"shape {shape} gives {tuple(whole.shape)}: rows are lost or mixed")
+        elif len(shape) > 1 and _close(whole, again):
+            tried += 1
+            if not (_close(whole[order], permuted) and _close(whole[:3], half)):
+                bad.append(f"shape {shape}: a row's output depends on its position or on other rows")
+    if not tried and not bad:
+        case.blocked["batch-coupling"] = "it takes no input with more than one dimension, or is random"
+    if bad:
+        fix = "treat dimension 0 as the batch: index channels on dimension 1, reshape with x.flatten(1)"
+        yield _finding(case, "batch-coupling", "fail", None, bad, 3, fix)
+
+
+# --- hands off ------------------------------------------------------------------------------------------------
+
+
+def input_mutated(case: Case) -> Iterator[Finding]:
+    """`input-mutated`: the input tensor is compared before and after. In-place by request is information."""
+    x = torch.linspace(-3.0, 3.0, 24)
+    try:
+        changed = evaluate(case.runner.as_is(), x, gradient=False).mutated
+    except SubjectError as error:
+        case.blocked["input-mutated"] = str(error)
+        return
+    if not changed:
+        return
+    asked = bool(getattr(case.runner.subject.module, "inplace", False))
+    text = ["changes its input tensor" + (", as inplace=True asks" if asked else "")]
+    fix = "use the out-of-place operation; a residual connection or an earlier layer may still need the input"
+    yield _finding(case, "input-mutated", "info" if asked else "fail", None, text, 1, fix)

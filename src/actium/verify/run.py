@@ -1,0 +1,160 @@
+"""Run every check on one target and write the certificate.
+
+Stage: subject → truth → sweep → checks → [certificate].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from actium.verify.case import Case
+from actium.verify.certificate import Accuracy, Certificate, Finding, sort_findings
+from actium.verify.checks import NOT_IMPLEMENTED, REGISTRY, contract, gradients, identity, numerics
+from actium.verify.encodings import format_of
+from actium.verify.oracle import Oracle
+from actium.verify.reference import Float64Reference
+from actium.verify.subject import Runner, Subject, SubjectError, guarded
+from actium.verify.sweep import Quantity, Reference, Truths, sweep
+
+DEFAULT_DTYPES = ("float16", "bfloat16", "float32")
+# Ids of the families that judge numbers; without a sweep they do not run.
+_NUMERIC = tuple(i for i, c in REGISTRY.items() if c.implemented and c.family in ("numerics", "gradients"))
+
+Check = Callable[[Case], Iterator[Finding]]
+
+
+def check(
+    subject: Subject, *, known: Mapping[str, identity.Known] | None = None, dtypes: Iterable[str] = DEFAULT_DTYPES
+) -> Certificate:
+    """Judge one target.
+
+    Args:
+        subject: What to judge.
+        known: Functions that it may turn out to equal, by name.
+        dtypes: Formats to sweep: all encodings of the halves, a stratified sample of float32 and float64.
+
+    Returns:
+        The certificate. Whatever could not be run is listed in it with the reason, never as passed.
+
+    Raises:
+        DtypeError: If a dtype is not a floating-point format that is known here.
+        ParameterError: If the formula has a parameter without a number.
+    """
+    formats = [format_of(d) for d in dtypes]
+    runner = Runner(subject)
+    reference, kind = _reference(runner)
+    case = Case(runner, reference)
+    findings: list[Finding] = []
+    obstacle = runner.find_layout() or contract.coupling(case)
+    if obstacle is None:
+        obstacle = _sweep(case, [f.dtype for f in formats])
+    if obstacle is None:
+        case.same_as = identity.find_same(case, known or {})
+        for run in (numerics.check, gradients.check, identity.duplicate):
+            findings += run(case)
+    else:
+        case.blocked.update(dict.fromkeys((*_NUMERIC, "duplicate"), obstacle))
+    for run in (contract.dtype_leak, contract.shape_change, contract.batch_coupling, contract.input_mutated):
+        findings += run(case)
+    return _certificate(case, findings, kind, obstacle)
+
+
+def _reference(runner: Runner) -> tuple[Reference, Literal["ball", "float64"]]:
+    subject = runner.subject
+    if subject.formula is not None and len(subject.formula.inputs) == 1:
+        return Oracle(subject.formula, subject.parameters), "ball"
+
+    def in_float64(x: torch.Tensor) -> torch.Tensor:
+        return runner.converted(torch.float64)(x)
+
+    return Float64Reference(in_float64), "float64"
+
+
+def _sweep(case: Case, dtypes: list[torch.dtype]) -> str | None:
+    """Fill in the sweeps; the reason if not even one format can be swept."""
+    truths = Truths(case.reference, dtypes)
+    done, failed = {}, []
+    for dtype in dtypes:
+        try:
+            done[dtype] = sweep(case.runner, truths, dtype)
+        except SubjectError as error:
+            failed.append(f"{str(dtype).removeprefix('torch.')}: {error}")
+    case.sweeps = done
+    case.runner.notes += [f"not swept: {reason}" for reason in failed]
+    return None if done else "; ".join(failed)
+
+
+def _accuracy(q: Quantity) -> Accuracy:
+    """The worst over all inputs whose exact result the format can hold."""
+    compared = q.known & q.fits & (q.low == q.high)
+    error = np.where(np.isnan(q.error), np.inf, q.error)[compared]
+    if not error.size:
+        return Accuracy(0.0, None, 0)
+    at = int(np.argmax(error))
+    return Accuracy(float(error[at]), float(q.x[compared][at]), int(error.size))
+
+
+def saved_bytes(case: Case, dtype: torch.dtype) -> float | None:
+    """Bytes per element that autograd keeps between forward and backward, each storage once."""
+    count = 4096
+    storages: dict[int, int] = {}
+
+    def keep(t: torch.Tensor) -> torch.Tensor:
+        if t.numel() > 1:
+            storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    alive: list[Any] = []
+    try:
+        with guarded(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            x = torch.linspace(-3, 3, count).to(dtype).requires_grad_()
+            alive.append(case.runner.as_is()(x))
+    except SubjectError:
+        return None
+    return sum(storages.values()) / count
+
+
+def _properties(case: Case, obstacle: str | None) -> dict[str, Any]:
+    properties: dict[str, Any] = {"notes": case.runner.notes} if case.runner.notes else {}
+    if obstacle is not None:
+        return properties | {"elementwise": False, "why": obstacle}
+    below, above = case.reference.limit(-1), case.reference.limit(1)
+    properties["limits"] = {"-inf": below[0], "inf": above[0]}
+    properties["slope_limits"] = {"-inf": below[1], "inf": above[1]}
+    widest = next(iter(case.sweeps.values()))
+    table = widest.slopes
+    kinks = np.unique(table.x[(table.slope_low != table.slope_high) & ~np.isnan(table.slope_low)])
+    properties["kinks_met"] = [float(k) for k in kinks[:16]]
+    undecided = int(sum(s.slopes.undecided.sum() for s in case.sweeps.values()))
+    unknown = int(sum(np.isnan(s.slopes.value).sum() for s in case.sweeps.values()))
+    return properties | {"undecided": undecided, "outside_domain": unknown - undecided if unknown > undecided else 0}
+
+
+def _certificate(
+    case: Case, findings: list[Finding], kind: Literal["ball", "float64"], obstacle: str | None
+) -> Certificate:
+    subject = case.runner.subject
+    not_run = {i: NOT_IMPLEMENTED for i, c in REGISTRY.items() if not c.implemented} | case.blocked
+    accuracy = {}
+    for swept in case.sweeps.values():
+        rows = {"output": _accuracy(swept.output)}
+        if swept.gradient is not None:
+            rows["gradient"] = _accuracy(swept.gradient)
+        accuracy[swept.fmt.name] = rows
+    saved = {d: saved_bytes(case, format_of(d).dtype) for d in ("float32", "bfloat16")}
+    return Certificate(
+        target=subject.target,
+        formula=None if subject.formula is None else subject.formula.text,
+        reference=kind,
+        findings=sort_findings(findings),
+        accuracy=accuracy,
+        checks_run=tuple(i for i in REGISTRY if i not in not_run),
+        checks_not_run=not_run,
+        same_as=case.same_as,
+        properties=_properties(case, obstacle),
+        saved_bytes_per_element={d: b for d, b in saved.items() if b is not None},
+    )
