@@ -138,7 +138,7 @@ FITS = (
     odd("SINH", lambda x: x.sinh(), 1.0, 3),
     Fit("ERF", lambda z: z.sqrt().erf() / z.sqrt() - 1, lambda z: z.sqrt() / z.sqrt().erf(), 0.0, 0.91, 6),
     Fit("MILLS", lambda v: mills(v + 1.4375), lambda v: 1 / mills(v + 1.4375), -1.4375, 1.5625, 12),
-    Fit("ERFCX", lambda v: erfcx(v + 1.34375), lambda v: 1 / erfcx(v + 1.34375), -0.84375, 0.78125, 10),
+    Fit("ERFCX", lambda v: erfcx(v + 1.34375), lambda v: 1 / erfcx(v + 1.34375), -0.59375, 0.78125, 9),
     Fit("TAIL", tail_series, lambda z: z / (1 + z * tail_series(z)), 0.0, 1 / 9, 6),
     odd("ATAN", lambda x: x.atan(), 1.0, 8),
     odd("SIN", lambda x: x.sin(), 0.618, 3),

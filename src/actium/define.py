@@ -12,6 +12,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
 from actium.errors import ParameterError
 from actium.formula.derivative import derivative
 from actium.formula.graph import Formula
@@ -19,13 +23,18 @@ from actium.formula.latex import to_latex
 from actium.formula.parameters import Parameter
 from actium.formula.parse import parse
 from actium.formula.stabilize import stabilize
-from actium.kernels.dispatch import Library, safe_name
-from actium.op import Op, ParameterValue
+from actium.kernels.dispatch import SERIAL, Library, safe_name
+from actium.op import FlatCall, Op, ParameterValue
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from actium.module import ActivationModule
+
+
+_is_dynamo_compiling = torch.compiler.is_dynamo_compiling
+_is_grad_enabled = torch.is_grad_enabled
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_tracing_state = torch._C._get_tracing_state
+_empty_like = torch.empty_like
 
 
 class Activation:
@@ -64,6 +73,7 @@ class Activation:
         self._derivatives: dict[tuple[str | None, int], Activation] = {}
         self._output_slope = output_slope
         self.op = Op(formula, {p.name: p.init for p in parameters}, self.name, output_slope)
+        self._calls: dict[torch.dtype, FlatCall] = {}
         _ = self.op.eager_function  # made now, because torch.compile could not trace the making
 
     # -- calling -----------------------------------------------------------------------------------
@@ -95,11 +105,41 @@ class Activation:
             InplaceError: If an in-place call would destroy what the backward pass needs.
         """
         if not args and not parameters and not inplace:
-            return self.op(input, self._defaults, channel_dim)
+            # Written out, not factored: at 64 elements each call into a helper costs as much as the kernel. What has
+            # no memory to read (functorch levels, sparse, fake) raises at data_ptr and goes the general way.
+            if (
+                not _is_dynamo_compiling()
+                and type(input) is Tensor
+                and (call := self._calls.get(input.dtype)) is not None
+                and not (input.requires_grad and _is_grad_enabled())
+                and input.is_cpu
+                and input.is_contiguous()
+                and (count := input.numel()) < SERIAL
+                and not input.is_neg()
+                and forward_ad._current_level < 0
+                and not _dispatch_modes()
+                and _tracing_state() is None
+            ):
+                try:
+                    address = input.data_ptr()
+                except RuntimeError:
+                    return self.op(input, self._defaults, channel_dim)
+                y = _empty_like(input)
+                call.forward(address, y.data_ptr(), count, call.values)
+                return y
+            return self._general(input, channel_dim)
         if len(args) == len(self.parameters) + 1:
             *args, inplace = args  # type: ignore[assignment]
         values = self.values(*args, **parameters)
         return self.op.inplace(input, values, channel_dim) if inplace else self.op(input, values, channel_dim)
+
+    def _general(self, input: Tensor, channel_dim: int | None) -> Tensor:
+        y = self.op(input, self._defaults, channel_dim)
+        if not _is_dynamo_compiling() and input.dtype not in self._calls and input.is_cpu:
+            call = self.op.flat_call(input.dtype, self._defaults)
+            if call is not None:
+                self._calls[input.dtype] = call
+        return y
 
     def values(self, *args: ParameterValue, **parameters: ParameterValue) -> tuple[ParameterValue, ...]:
         """The parameters of a call, complete, checked and in order."""
@@ -119,9 +159,7 @@ class Activation:
 
     @staticmethod
     def _value(parameter: Parameter, value: Any) -> ParameterValue:
-        import torch
-
-        return value if isinstance(value, torch.Tensor) else parameter.check(value)
+        return value if isinstance(value, Tensor) else parameter.check(value)
 
     @property
     def _signature(self) -> str:

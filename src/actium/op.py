@@ -34,6 +34,9 @@ _functorch_level = torch._C._functorch.peek_interpreter_stack
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _tracing_state = torch._C._get_tracing_state
 _is_grad_enabled = torch.is_grad_enabled
+_empty_like = torch.empty_like
+_is_dynamo_compiling = torch.compiler.is_dynamo_compiling
+_SERIAL = dispatch.SERIAL
 
 ParameterValue = float | Tensor
 
@@ -41,8 +44,8 @@ ParameterValue = float | Tensor
 def is_plain(x: Any) -> bool:
     """Whether a kernel may read this tensor's memory and no transform is watching."""
     return (
-        not _is_compiling()
-        and type(x) in _PLAIN_TYPES
+        type(x) in _PLAIN_TYPES
+        and not _is_compiling()
         and forward_ad._current_level < 0
         and _functorch_level() is None
         and not _dispatch_modes()
@@ -73,26 +76,44 @@ class Op:
         self.output_slope = output_slope
         self._count = len(formula.inputs)
         self._backward_ops: dict[str, Op] = {}
-        self._fast = dispatch.FastTable(self.plan, output_slope)
+        self.kernels = dispatch.Kernels(self.plan)
+        self._calls: dict[tuple[torch.dtype, tuple[float, ...]], FlatCall] = {}
 
     # -- calls -------------------------------------------------------------------------------------
 
     def __call__(self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None) -> Tensor:
         """Apply to one input."""
-        if not is_plain(x):
-            return self._eager((x,), parameters, channel_dim)
-        floats = not parameters or all(type(p) is float for p in parameters)
-        if floats and not (x.requires_grad and _is_grad_enabled()):
-            kernel = self._fast.forward.get(x.dtype)
-            if kernel is not None and x.is_cpu:
-                return kernel(x, parameters)
+        if (
+            not _is_dynamo_compiling()
+            and type(x) is Tensor
+            and x.requires_grad
+            and (call := self._calls.get((x.dtype, parameters))) is not None  # type: ignore[arg-type]
+            and x.is_contiguous()
+            and is_plain(x)
+            and x.is_cpu
+            and _is_grad_enabled()
+        ):
+            return _apply_flat(call, x)  # type: ignore[no-any-return]
         return self.many((x,), parameters, channel_dim)
+
+    def flat_call(self, dtype: torch.dtype, parameters: tuple[float, ...]) -> FlatCall | None:
+        """The compiled form of a call with these numbers as parameters; None where there is no kernel."""
+        found = self._calls.get((dtype, parameters))
+        if found is None and self._count == 1:
+            library = self.kernels.library(dtype)
+            if library is not None:
+                if len(self._calls) > 256:  # parameters that change all the time
+                    self._calls.clear()
+                found = self._calls[dtype, parameters] = FlatCall(self, parameters, library.flat())
+        return found
 
     def many(
         self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None
     ) -> Tensor:
         """Apply to several inputs of one shape and dtype."""
         self._check(inputs, parameters, channel_dim)
+        if len(inputs) == 1 and inputs[0].is_cpu and all(type(p) is float for p in parameters):
+            self.flat_call(inputs[0].dtype, parameters)  # type: ignore[arg-type]
         if not all(map(is_plain, inputs)) or not all(type(p) is float or is_plain(p) for p in parameters):
             return self._eager(inputs, parameters, channel_dim)
         return _Fused.apply(self, channel_dim, False, *inputs, *parameters)  # type: ignore[no-any-return]
@@ -195,6 +216,56 @@ class Op:
         return Op, (self.formula, self.defaults, self.name, self.output_slope)
 
 
+class FlatCall:
+    """One op with numbers as parameters and a compiled kernel: what the shortest path needs, looked up once."""
+
+    __slots__ = ("backward", "flat", "forward", "op", "parameters", "values")
+
+    def __init__(self, op: Op, parameters: tuple[float, ...], flat: dispatch.Flat) -> None:
+        self.op, self.parameters, self.flat = op, parameters, flat
+        self.values = dispatch.float_array(parameters)
+        self.forward, self.backward = flat.forward_serial, flat.backward_serial
+
+    def run(self, x: Tensor) -> Tensor:
+        """The value at a plain contiguous CPU tensor."""
+        y = _empty_like(x)
+        count = x.numel()
+        if count < _SERIAL:
+            self.forward(x.data_ptr(), y.data_ptr(), count, self.values)
+        else:
+            threads = dispatch.threads_for(count)
+            self.flat.forward(x.data_ptr(), y.data_ptr(), count, self.values, threads, dispatch.FRESH_OUTPUT)
+        return y
+
+
+class _Flat(torch.autograd.Function):
+    """One contiguous input, parameters that are numbers: `_Fused` without everything that this cannot need."""
+
+    @staticmethod
+    def forward(ctx: Any, call: FlatCall, x: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x)
+        ctx.call = call
+        return call.run(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        call: FlatCall = ctx.call
+        if _is_grad_enabled() or not is_plain(grad):
+            return None, _differentiable(call.op, (x,), grad, call.parameters, None, (True,))[0]
+        count = x.numel()
+        if count >= _SERIAL or not grad.is_contiguous():
+            needed = (True, *(False for _ in call.parameters))
+            return None, dispatch.backward(call.op, (x,), grad, call.parameters, None, needed)[0]
+        gradient = _empty_like(x)
+        call.backward(x.data_ptr(), grad.data_ptr(), gradient.data_ptr(), count, call.values)
+        return None, gradient
+
+
+# What Function.apply calls after it has looked for functorch levels; `Op.__call__` has looked already.
+_apply_flat = super(torch.autograd.Function, _Flat).apply
+
+
 class _Fused(torch.autograd.Function):
     """Forward keeps the inputs (or, in place, the output); backward recomputes."""
 
@@ -249,7 +320,7 @@ def _differentiable(
     """The same gradients, made of ops that have gradients themselves."""
     grads: list[Tensor | None] = []
     names = (*op.formula.inputs, *op.formula.parameters)
-    for k, (name, wanted) in enumerate(zip(names, needed, strict=True)):
+    for k, (name, wanted) in enumerate(zip(names, needed, strict=False)):  # None for what was left out
         if not wanted:
             grads.append(None)
         elif k < op._count:

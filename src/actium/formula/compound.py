@@ -63,7 +63,7 @@ def hardswish(x: Node) -> Node:
 
 def leaky_relu(x: Node, negative_slope: Operand = 0.01) -> Node:
     """X above 0, negative_slope·x at and below."""
-    return where(x <= 0.0, x * negative_slope, x)
+    return where(x <= 0.0, as_node(negative_slope) * x, x)
 
 
 def prelu(x: Node, weight: Operand) -> Node:
@@ -174,14 +174,9 @@ def gelu(x: Node, approximate: str = "none") -> Node:
 
 def softplus(x: Node, beta: Operand = 1.0, threshold: Operand = _INF) -> Node:
     """log(1 + e^(beta·x))/beta; the plain x where beta·x exceeds the threshold (PyTorch's default is 20)."""
-    scaled = x * beta
+    scaled = as_node(beta) * x
     smooth = op("softplus", scaled) / as_node(beta)
     return smooth if _is(threshold, _INF) else where(scaled > threshold, x, smooth)
-
-
-def softsign(x: Node) -> Node:
-    """x/(1 + |x|)."""
-    return x / (1.0 + op("abs", x))
 
 
 def logit(x: Node, eps: Operand | None = None) -> Node:
@@ -308,7 +303,7 @@ _SPECIAL_ARGUMENTS = {
 _COMPOUNDS = (
     *(relu, relu6, hardtanh, hardsigmoid, hardswish, leaky_relu, prelu, rrelu, threshold, hardshrink, softshrink),
     *(clamp, clamp_min, clamp_max, heaviside, ceil, trunc, frac, elu, celu, selu, silu, mish, gelu, softplus),
-    *(softsign, logit, logaddexp, tan, atanh, log10, addcmul, addcdiv, lerp),
+    *(logit, logaddexp, tan, atanh, log10, addcmul, addcdiv, lerp),
 )
 
 COMPOUNDS: dict[str, Function] = {

@@ -101,7 +101,7 @@ def _call(session: Session, function: Function, args: list[Any], kwargs: Keyword
         return function(fitted[: len(args)], dict(zip(list(kwargs), fitted[len(args) :], strict=True)))
 
     result = elementwise(session, values, build)
-    return values[0].become(result) if inplace else result
+    return values[0].become(result) if inplace and isinstance(values[0], StandIn) else result
 
 
 def _fitted(function: Function, position: int, key: str | None, value: Any) -> Any:
@@ -143,13 +143,13 @@ def elementwise(session: Session, values: Sequence[Any], build: Callable[[Sequen
         return StandIn(session, pick(StandIn.per_element))
     shapes = [v.lanes for v in tensors if v.lanes is not None]
     shape = torch.broadcast_shapes(*(s.shape for s in shapes))
-    vectors = [v.lanes.expand(shape) for v in tensors if v.item is not None and v.lanes is not None]
+    vectors = [v.lanes.expand(shape) for v in tensors if v.entry is not None and v.lanes is not None]
     if any(not torch.equal(vectors[0], other) for other in vectors[1:]):
         raise session.error("two parameters are combined across their channels; combine them channel by channel")
     node = None if any(v.node is None for v in tensors) else pick(lambda v: v.node)
     if not vectors:
         return StandIn(session, node, one_lane(shape))
-    return StandIn(session, node, vectors[0], lambda i: pick(lambda v: v.node if v.item is None else v.item(i)))
+    return StandIn(session, node, vectors[0], lambda i: pick(lambda v: v.node if v.entry is None else v.entry(i)))
 
 
 # --- Other spellings ---------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def elementwise(session: Session, values: Sequence[Any], build: Callable[[Sequen
 
 def _same(session: Session, func: Any, name: str, args: list[Any], kwargs: Keywords) -> StandIn:
     x = args[0] if args else kwargs["input"]
-    return x if name != "clone" else StandIn(session, x.node, x.lanes, x.item)
+    return x if name != "clone" else StandIn(session, x.node, x.lanes, x.entry)
 
 
 def _dropout(session: Session, func: Any, name: str, args: list[Any], kwargs: Keywords) -> StandIn:
@@ -183,7 +183,7 @@ def _cast(session: Session, func: Any, name: str, args: list[Any], kwargs: Keywo
     if any(not kind.is_floating_point for kind in kinds):
         raise session.error(f"a cast to {kinds[0]} rounds and has no gradient: use torch.floor")
     session.casts = session.casts or x.lanes is None
-    return StandIn(session, x.node, x.lanes, x.item)
+    return StandIn(session, x.node, x.lanes, x.entry)
 
 
 def _filled(session: Session, func: Any, name: str, args: list[Any], kwargs: Keywords) -> StandIn:
@@ -198,8 +198,8 @@ def _filled(session: Session, func: Any, name: str, args: list[Any], kwargs: Key
 
 
 def _scaled(session: Session, func: Any, name: str, args: list[Any], kwargs: Keywords) -> StandIn:
-    scale = kwargs.pop("alpha", 1)
-    a, b = (kwargs.get("input", args[0] if args else None), kwargs.get("other", args[-1]))
+    given = dict(zip(("input", "other"), args, strict=False)) | kwargs
+    scale, a, b = given.get("alpha", 1), given["input"], given["other"]
     if name == "rsub":
         a, b = b, a * scale if scale != 1 else a
         name = "sub"
@@ -281,9 +281,9 @@ def _rearranged(x: StandIn, lanes: Any) -> Any:
         return type(lanes)(_rearranged(x, part) for part in lanes)
     if not isinstance(lanes, torch.Tensor):
         return lanes  # a size
-    if x.item is not None and lanes.numel() == 1:
-        return StandIn(x.session, x.item(int(lanes)), one_lane(lanes.shape))
-    return StandIn(x.session, x.node, lanes, x.item)
+    if x.entry is not None and lanes.numel() == 1:
+        return StandIn(x.session, x.entry(int(lanes)), one_lane(lanes.shape))
+    return StandIn(x.session, x.node, lanes, x.entry)
 
 
 def _entries(x: StandIn) -> list[Node]:
@@ -292,10 +292,10 @@ def _entries(x: StandIn) -> list[Node]:
         raise x.session.error(
             f"a parameter of shape {tuple(x.lanes.shape)} is reduced; it may be a vector of at most {MAX_ENTRIES}"
         )
-    if x.item is None:
+    if x.entry is None:
         assert x.node is not None
         return [x.node] * x.lanes.numel()
-    return [x.item(i) for i in x.lanes.flatten().tolist()]
+    return [x.entry(i) for i in x.lanes.flatten().tolist()]
 
 
 def _reduced(x: StandIn, name: str) -> StandIn:
@@ -308,16 +308,12 @@ def _reduced(x: StandIn, name: str) -> StandIn:
         parts = [op("exp", s) / total if name == "softmax" else s - op("log", total) for s in shifted]
         at = dict(zip(x.lanes.flatten().tolist(), parts, strict=True))
         return StandIn(x.session, None, x.lanes, at.__getitem__)
-    return StandIn(x.session, _REDUCTIONS[name](entries), one_lane())
+    if name in _EXTREMA:
+        total = functools.reduce(lambda a, b: op(_EXTREMA[name], a, b), entries)
+    else:
+        total = functools.reduce(add, entries)
+    return StandIn(x.session, total / float(len(entries)) if name == "mean" else total, one_lane())
 
 
-_REDUCTIONS: dict[str, Callable[[list[Node]], Node] | None] = {
-    "sum": lambda entries: functools.reduce(add, entries),
-    "mean": lambda entries: functools.reduce(add, entries) / float(len(entries)),
-    "max": lambda entries: functools.reduce(lambda a, b: op("max", a, b), entries),
-    "min": lambda entries: functools.reduce(lambda a, b: op("min", a, b), entries),
-    "amax": lambda entries: functools.reduce(lambda a, b: op("max", a, b), entries),
-    "amin": lambda entries: functools.reduce(lambda a, b: op("min", a, b), entries),
-    "softmax": None,
-    "log_softmax": None,
-}
+_EXTREMA = {"max": "max", "amax": "max", "min": "min", "amin": "min"}
+_REDUCTIONS = frozenset(("sum", "mean", "softmax", "log_softmax", *_EXTREMA))

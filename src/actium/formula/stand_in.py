@@ -42,7 +42,7 @@ def is_users(code: types.CodeType) -> bool:
 
 def at_line(file: str, line: int, message: str) -> TraceError:
     """The exception for a line of somebody's code."""
-    source = linecache.getline(file, line).strip()
+    source = linecache.getline(file, line).strip()[:100]
     return TraceError(f"{os.path.basename(file)}:{line}: {message}" + (f"\n    {source}" if source else ""))
 
 
@@ -54,11 +54,14 @@ class Session:
         boundary: The code of the frame that started the run; frames beyond it are the caller's.
         count: Operations so far.
         casts: Whether a dtype cast of a value that depends on an input was seen.
+        failed: The first error. Python's operators turn a TypeError, which a TraceError is, into
+            "unsupported operand type(s)", so it is kept here.
     """
 
     boundary: types.CodeType
     count: int = 0
     casts: bool = False
+    failed: TraceError | None = None
 
     def frames(self) -> Iterator[types.FrameType]:
         """Frames of the run, innermost first."""
@@ -70,8 +73,13 @@ class Session:
     def error(self, message: str) -> TraceError:
         """The exception for the line of the user's code that is running now (torch's own line if there is none)."""
         outside = [f for f in self.frames() if os.path.dirname(os.path.abspath(f.f_code.co_filename)) != _HERE]
-        frame = next((f for f in outside if is_users(f.f_code)), next(iter(outside), None))
-        return TraceError(message) if frame is None else at_line(frame.f_code.co_filename, frame.f_lineno, message)
+        users = [f for f in outside if is_users(f.f_code)]
+        # A module of torch itself: its forward says more than the machinery that forward calls.
+        modules = [f for f in outside if f.f_code.co_name == "forward"]
+        frame = next(iter([*users, *modules, *outside]), None)
+        made = TraceError(message) if frame is None else at_line(frame.f_code.co_filename, frame.f_lineno, message)
+        self.failed = self.failed or made
+        return made
 
     def enter(self) -> None:
         """Count an operation, and refuse those inside a custom backward.
@@ -97,26 +105,28 @@ class StandIn(torch.Tensor):
         node: Its value for one element of the input; None if it only exists as a whole vector (a softmax of weights).
         lanes: For a value that does not depend on the input: its shape, and which entry of the original parameter
             each element is. None for a value that depends on the input.
-        item: The node of one entry, for a parameter with several; None if all elements are `node`.
+        kind: The dtype that it claims.
+        entry: The node of one entry, for a parameter with several; None if all elements are `node`.
     """
 
     session: Session
     node: Node | None
     lanes: torch.Tensor | None
-    item: Callable[[int], Node] | None
+    entry: Callable[[int], Node] | None
+    kind: torch.dtype
 
     def __new__(
         cls,
         session: Session,
         node: Node | None,
         lanes: torch.Tensor | None = None,
-        item: Callable[[int], Node] | None = None,
+        entry: Callable[[int], Node] | None = None,
     ) -> StandIn:
         """Make a stand-in; one that depends on the input has an arbitrary shape, which nothing can ask for."""
         dtype = torch.bool if node is not None and node.is_bool else torch.float32
         shape = (2, 2) if lanes is None else lanes.shape
         self = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device="cpu")  # type: ignore[attr-defined]
-        self.session, self.node, self.lanes, self.item = session, node, lanes, item
+        self.session, self.node, self.lanes, self.entry = session, node, lanes, entry
         self.kind = dtype
         return self
 
@@ -143,7 +153,7 @@ class StandIn(torch.Tensor):
     ) -> Any:
         """Refuse what reached torch's core without being recorded."""
         stand_in = next(stand_ins(args, kwargs or {}))
-        raise stand_in.session.error(f"{func} reached a kernel: only plain torch operations can be read as a formula")
+        raise stand_in.session.error(torch_names.reason(str(func).split(".")[-2]))
 
     def __iter__(self) -> Iterator[Any]:
         if self.lanes is None:
@@ -181,7 +191,7 @@ class StandIn(torch.Tensor):
         """Take another's value, as an in-place operation does."""
         if self.lanes is not None:
             raise self.session.error("in-place write: a parameter or constant is changed while it is used")
-        self.node, self.lanes, self.item = other.node, other.lanes, other.item
+        self.node, self.lanes, self.entry = other.node, other.lanes, other.entry
         return self
 
     def per_element(self) -> Node:
@@ -190,7 +200,7 @@ class StandIn(torch.Tensor):
         Raises:
             TraceError: If this vector has no entry for each channel.
         """
-        if self.lanes is None or self.item is None:
+        if self.lanes is None or self.entry is None:
             assert self.node is not None
             return self.node
         if self.node is None or not _is_channel(self.lanes):

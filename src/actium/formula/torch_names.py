@@ -111,7 +111,10 @@ _REASONS: tuple[tuple[frozenset[str], str], ...] = (
     ),
     (_NUMPY, "numpy: {name} leaves torch, so there is no gradient; use the torch function of the same name"),
     (_CUT, "{name} cuts the gradient, so the derivative would not be that of the formula"),
-    (frozenset(("__setitem__",)), "in-place write: assignment to elements; use torch.where"),
+    (
+        frozenset(("__setitem__",)),
+        "in-place write: elements or attributes of a tensor are assigned to; use torch.where",
+    ),
     (_MIXING, "shape operation: {name} mixes elements, and an elementwise activation cannot"),
     (_SHAPE, "shape operation: {name} depends on the shape of the input, and an elementwise activation cannot"),
     (_RANDOM, "random: {name} gives another value each time"),

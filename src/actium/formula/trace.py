@@ -95,6 +95,7 @@ def trace(
     if isinstance(target, nn.Module):
         names = tuple(inputs or ("x",))
         with _replaced(session, target, names, overrides) as declared:
+            _refuse_unknown({n: p for n, p in overrides.items() if n not in declared}, target)
             root = _run(session, target, _inputs(session, names), {})
         return _module_result(session, target, root, names, declared)
     return _trace_function(session, target, inputs, overrides)
@@ -114,7 +115,7 @@ def _run(session: Session, target: Callable[..., Any], args: list[StandIn], kwar
     except TraceError:
         raise
     except Exception as e:
-        raise _failure(e) from e
+        raise (session.failed or _failure(e)) from e
     what = _name(target)
     if isinstance(result, tuple | list | dict):
         raise TraceError(f"{what} returns a {type(result).__name__}: an activation returns one tensor")
@@ -288,7 +289,7 @@ def _stand_in_for(
     declared: dict[str, _Declared],
     overrides: dict[str, Parameter],
 ) -> torch.Tensor:
-    if isinstance(tensor, nn.parameter.UninitializedTensorMixin) or tensor.numel() > MAX_VALUES:
+    if nn.parameter.is_lazy(tensor) or tensor.numel() > MAX_VALUES:
         return tensor
     if kind == "_buffers" and (tensor.numel() == 1 or not tensor.is_floating_point()):
         return tensor.clone()  # a constant: what the code writes into it is not kept
@@ -299,10 +300,9 @@ def _stand_in_for(
 
     def node(label: str, own: list[float]) -> Node:
         if label not in declared:
-            if any(math.isnan(v) for v in own):
-                raise session.error(f"parameter {name!r} holds a NaN")
-            made = overrides.get(name) or Parameter(label, own[0], learnable)
-            declared[label] = _Declared(replace(made, name=label, init=own[0]), own)
+            init = own[0] if not math.isnan(own[0]) else 0.0  # `_module_result` refuses it if it is used
+            made = overrides.get(name) or Parameter(label, init, learnable)
+            declared[label] = _Declared(replace(made, name=label, init=init), own)
         return parameter(label)
 
     lanes = torch.arange(len(values)).reshape(tensor.shape)
@@ -321,4 +321,7 @@ def _module_result(
     both = next((n for n in used for d in used if isinstance(n, str) and re.fullmatch(rf"{n}_\d+", str(d))), None)
     if both is not None and len(declared[both].values) > 1:
         raise TraceError(f"{_name(module)} uses {both!r} both by channel and by index: use two parameters")
+    broken = next((n for n, d in declared.items() if n in used and any(math.isnan(v) for v in d.values)), None)
+    if broken is not None:
+        raise TraceError(f"{_name(module)}: parameter {broken!r} holds a NaN: give it a value first")
     return _finish(session, module, root, inputs, [d for name, d in declared.items() if name in used])

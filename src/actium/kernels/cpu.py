@@ -191,6 +191,10 @@ def _flat(kernel: Kernel, dtype: str) -> str:
   }}
 }}
 
+void {kernel.name}_serial({arguments}, int64_t n, const float *p) {{
+  {kernel.name}_blocks({passed}, 0, (n + ACT_LANES - 1) / ACT_LANES, n, p, 0);
+}}
+
 void {kernel.name}({arguments}, int64_t n, const float *p, int threads, int flags) {{
   const int64_t blocks = (n + ACT_LANES - 1) / ACT_LANES;
   if (flags & ACT_FRESH_OUTPUT) {{

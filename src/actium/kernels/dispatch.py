@@ -10,12 +10,11 @@ import ctypes
 import re
 from array import array
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from actium.formula.graph import Formula, Node
 from actium.kernels import cpu, toolchain
 from actium.kernels.eager import compile_function
 from actium.kernels.plan import Plan
@@ -56,6 +55,20 @@ def as_operand(p: float | Tensor, like: Tensor, channel_dim: int | None) -> Tens
     return wide.reshape(shape)
 
 
+class Flat(NamedTuple):
+    """C functions over runs of elements; the serial ones take no thread count and no flags."""
+
+    forward: Any
+    forward_serial: Any
+    backward: Any
+    backward_serial: Any
+
+
+def float_array(values: tuple[float, ...]) -> Any:
+    """The numbers as a C array of float, or a null pointer for none."""
+    return (ctypes.c_float * len(values))(*values) if values else None
+
+
 class Library:
     """The compiled kernels of one plan for one dtype, each built when first needed."""
 
@@ -63,8 +76,7 @@ class Library:
         inputs, parameters = plan.formula.inputs, plan.formula.parameters
         self._plan, self._dtype = plan, dtype
         self._inputs, self._parameters = inputs, parameters
-        self._values: dict[tuple[float, ...], Any] = {(): None}
-        self._flat: tuple[Any, Any] | None = None
+        self._flat: Flat | None = None
         self._rows: tuple[Any, Any] | None = None
 
     def source(self) -> str:
@@ -79,17 +91,22 @@ class Library:
             cpu.Kernel("backward", (*self._inputs, gradient), self._parameters, slopes),
         )
 
-    def flat(self) -> tuple[Any, Any]:
-        """(forward, backward) for parameters that are numbers."""
+    def flat(self) -> Flat:
+        """The kernels for parameters that are numbers."""
         if self._flat is None:
             library = toolchain.load(self.source(), cpu.headers())
             count = len(self._inputs)
-            tail = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
-            forward, backward = library.forward, library.backward
-            forward.argtypes = [ctypes.c_void_p] * (count + 1) + tail
-            backward.argtypes = [ctypes.c_void_p] * (2 * count + 1) + tail
-            forward.restype = backward.restype = None
-            self._flat = forward, backward
+            quick = ctypes.PyDLL(library._name, handle=library._handle)
+            short = [ctypes.c_int64, ctypes.c_void_p]
+            found = []
+            for name, tensors in (("forward", count + 1), ("backward", 2 * count + 1)):
+                for suffix, tail in (("", [*short, ctypes.c_int, ctypes.c_int]), ("_serial", short)):
+                    # The short kernels keep the GIL: letting it go and taking it back costs more than they take.
+                    function = getattr(quick if suffix else library, name + suffix)
+                    function.argtypes = [ctypes.c_void_p] * tensors + tail
+                    function.restype = None
+                    found.append(function)
+            self._flat = Flat(*found)
         return self._flat
 
     def rows(self) -> tuple[Any, Any]:
@@ -109,25 +126,14 @@ class Library:
             self._rows = forward, backward
         return self._rows
 
-    def values(self, parameters: tuple[float, ...]) -> Any:
-        """The address of the parameters' values; kept, since the same few come again and again."""
-        found = self._values.get(parameters)
-        if found is None and parameters:
-            if len(self._values) > 256:
-                self._values = {(): None}
-            found = (ctypes.c_float * len(parameters))(*parameters)
-            self._values[parameters] = found
-        return found
 
+class Kernels:
+    """What a plan compiles to: C libraries by dtype, torch functions by what they compute."""
 
-class FastTable:
-    """Forward kernels by dtype, for the call that needs no gradient and no tensor parameter."""
-
-    def __init__(self, plan: Plan, output_slope: Formula | None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._libraries: dict[torch.dtype, Library] = {}
         self._torch: dict[str, Callable[..., Any]] = {}
-        self.forward: dict[torch.dtype, Callable[..., Tensor]] = {}
 
     def library(self, dtype: torch.dtype) -> Library | None:
         """The kernels for a dtype; None where there are none (other dtype, no compiler, switched off)."""
@@ -137,7 +143,6 @@ class FastTable:
                 toolchain.warn_once_unavailable()
                 return None
             found = self._libraries[dtype] = Library(self._plan, C_DTYPES[dtype])
-            self.forward[dtype] = _fast_forward(found)
         return found
 
     def torch_function(self, which: str, names: tuple[str, ...] = ()) -> Callable[..., Any]:
@@ -152,25 +157,6 @@ class FastTable:
                 arguments = (*formula.inputs, gradient)
             self._torch[key] = compile_function(which, (*arguments, *formula.parameters), roots)
         return self._torch[key]
-
-
-def _fast_forward(library: Library) -> Callable[[Tensor, tuple[float, ...]], Tensor]:
-    kernel: Any = None
-
-    def run(x: Tensor, parameters: tuple[float, ...]) -> Tensor:
-        nonlocal kernel
-        if kernel is None:
-            kernel = library.flat()[0]
-        if not x.is_contiguous():
-            x = dense(x)
-        y = _empty_like(x)
-        count = x.numel()
-        threads = 1 if count < SERIAL else threads_for(count)
-        values = library.values(parameters) if parameters else None
-        kernel(x.data_ptr(), y.data_ptr(), count, values, threads, FRESH_OUTPUT)
-        return y
-
-    return run
 
 
 def dense(x: Tensor) -> Tensor:
@@ -215,10 +201,10 @@ def forward(
 ) -> Tensor:
     """The op's value; written to `out` if given."""
     x = inputs[0]
-    library = op._fast.library(x.dtype) if x.is_cpu else None
+    library = op.kernels.library(x.dtype) if x.is_cpu else None
     if library is None:
         wide = [t.to(_compute(x)) for t in inputs]
-        function = op._fast.torch_function("value")
+        function = op.kernels.torch_function("value")
         y = function(*wide, *(as_operand(p, wide[0], channel_dim) for p in parameters)).to(x.dtype)
         y = y.expand(x.shape) if y.shape != x.shape else y
         return _like(y, dense(x)) if out is None else out.copy_(y)
@@ -230,7 +216,7 @@ def forward(
     numbers = _numbers(parameters)
     threads = threads_for(first.numel())
     if numbers is not None:
-        library.flat()[0](*addresses, first.numel(), library.values(numbers), threads, flags)
+        library.flat().forward(*addresses, first.numel(), float_array(numbers), threads, flags)
     else:
         outer, channels, inner = _rows_of(first, _channels(parameters), channel_dim)
         pointers, keep = _parameter_pointers(parameters, channels)
@@ -250,7 +236,7 @@ def backward(
     """Gradients of the inputs and parameters that need one."""
     count = len(inputs)
     x = inputs[0]
-    library = op._fast.library(x.dtype) if x.is_cpu else None
+    library = op.kernels.library(x.dtype) if x.is_cpu else None
     if library is None:
         return _backward_in_torch(op, inputs, grad, parameters, channel_dim, needed)
     first = dense(x)
@@ -263,7 +249,7 @@ def backward(
     threads = threads_for(first.numel())
     numbers = None if any(needed[count:]) else _numbers(parameters)
     if numbers is not None:
-        library.flat()[1](*addresses, first.numel(), library.values(numbers), threads, flags)
+        library.flat().backward(*addresses, first.numel(), float_array(numbers), threads, flags)
         return grads + [None] * len(parameters)
     outer, channels, inner = _rows_of(first, _channels(parameters), channel_dim)
     pointers, keep = _parameter_pointers(parameters, channels)
@@ -322,7 +308,7 @@ def _backward_in_torch(
         return [None] * len(needed)
     wide = [t.to(_compute(inputs[0])) for t in (*inputs, grad)]
     operands = [as_operand(p, wide[0], channel_dim) for p in parameters]
-    terms = op._fast.torch_function("gradients", wanted)(*wide, *operands)
+    terms = op.kernels.torch_function("gradients", wanted)(*wide, *operands)
     results = dict(zip(wanted, terms if isinstance(terms, tuple) else (terms,), strict=True))
     grads: list[Tensor | None] = []
     for k, name in enumerate(names):
@@ -342,6 +328,3 @@ def _sum_to_parameter(terms: Tensor, p: Tensor, channel_dim: int | None) -> Tens
     assert channel_dim is not None
     others = [d for d in range(terms.dim()) if d != channel_dim % terms.dim()]
     return (terms.sum(others) if others else terms).to(p.dtype)
-
-
-__all__ = ["FastTable", "Library", "Node", "as_operand", "backward", "dense", "forward", "safe_name", "threads_for"]

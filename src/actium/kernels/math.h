@@ -16,7 +16,6 @@
 
 #define ACT_FN static inline __attribute__((always_inline, unused))
 #define ACT_INF __builtin_inff()
-#define ACT_NAN __builtin_nanf("")
 #define ACT_TINY 1.17549435e-38f /* the smallest normal number */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
 #define ACT_FMA(a, b, c) __builtin_fmaf((a), (b), (c))
@@ -46,8 +45,8 @@
 #define ACT_C_MILLS 1.20418164e-07f, -6.60638932e-07f, 2.02930119e-06f, -7.44912586e-06f, 3.08399576e-05f, \
     -0.000117071824f, 0.000416510476f, -0.00141283276f, 0.00452838186f, -0.0135759944f, 0.0376296043f, -0.0948201939f, \
     0.211563185f
-#define ACT_C_ERFCX 4.85085184e-05f, -0.000146025515f, 0.000347712514f, -0.000998032163f, 0.00279207062f, \
-    -0.00731316395f, 0.0181865599f, -0.0427063219f, 0.0937615484f, -0.190052658f, 0.349144757f
+#define ACT_C_ERFCX -9.80467739e-05f, 0.00038668589f, -0.00104043388f, 0.00278136064f, -0.00730038574f, 0.0181877073f, \
+    -0.0427077748f, 0.0937615111f, -0.190052614f, 0.349144757f
 #define ACT_C_TAIL -3555.37183f, 1939.99805f, -498.795685f, 88.6810379f, -14.6413002f, 2.99603009f, -0.999984682f
 #define ACT_C_ATAN -0.0017875476f, 0.0108873611f, -0.0311270021f, 0.0579065457f, -0.0840047523f, 0.109511748f, \
     -0.142640516f, 0.19998531f, -0.333332986f
@@ -77,7 +76,7 @@ ACT_FN float act_pow2_(int32_t n) { return act_float_((int32_t)((uint32_t)(n + 1
 #define ACT_H6(x, a, b, ...) ACT_H5(x, ACT_FMA(a, x, b), __VA_ARGS__)
 #define ACT_H7(x, a, b, ...) ACT_H6(x, ACT_FMA(a, x, b), __VA_ARGS__)
 #define ACT_H8(x, a, b, ...) ACT_H7(x, ACT_FMA(a, x, b), __VA_ARGS__)
-#define ACT_H10(x, a, b, c, ...) ACT_H8(x, ACT_FMA(ACT_FMA(a, x, b), x, c), __VA_ARGS__)
+#define ACT_H9(x, a, b, ...) ACT_H8(x, ACT_FMA(a, x, b), __VA_ARGS__)
 /* Degree 12 at x + e, where low = e p'(x) / x: added to the coefficient of x. */
 #define ACT_H12(x, low, a, b, c, d, e, f, g, h, i, j, k, l, m) \
     ACT_FMA(ACT_H8(x, ACT_H3(x, a, b, c, d), e, f, g, h, i, j, k, (l) + (low)), x, m)
@@ -92,7 +91,7 @@ ACT_FN double act_dp6_(double x, double a, double b, double c, double d, double 
 ACT_FN float act_exp_t_(float y) { return ACT_FMA(y, ACT_LOG2E, -0.085f) + ACT_MAGIC; }
 ACT_FN int32_t act_exp_n_(float t) { return act_bits_less_(t, act_bits_(ACT_MAGIC)); }
 ACT_FN float act_exp_clamp_(float y) {
-    const float low = y < -174.7f ? -174.7f : y;
+    const float low = y < -174.67f ? -174.67f : y;
     return low > 176.2f ? 176.2f : low;
 }
 /* expm1 of the reduced y + low, where low is a rounding error left over from y. */
@@ -101,11 +100,12 @@ ACT_FN float act_exp_r_(float y, float t, float low) {
     return ACT_FMA(n, -ACT_LN2_HI, y) + ACT_FMA(n, -ACT_LN2_LO, low);
 }
 ACT_FN float act_exp_pm1_(float r) { return ACT_FMA(ACT_HORNER(4, r, ACT_C_EXPM1), r * r, r); }
+/* 2^n as two factors, the smaller first: the other way round 3e38 * exp(-0.5) would overflow on its way. */
 ACT_FN float act_exp_s1_(float t) { return act_pow2_(act_exp_n_(t) >> 1); }
 ACT_FN float act_exp_s2_(float t) { return act_pow2_(act_exp_n_(t) - (act_exp_n_(t) >> 1)); }
 
 /* exp(y) = hi * lo, neither of which over- or underflows: (a * hi) * lo is a * exp(y) even where exp(y) is not a
- * float. lo = 0 below -174.67; hi * lo = inf above 176. */
+ * float. lo = 0 below -174.67; hi * lo = inf above 176. hi >= 0.77 * 2^-126, and is normal but for y near -174.1. */
 ACT_FN float act_exp_hi(float y) {
     const float c = act_exp_clamp_(y), t = act_exp_t_(c);
     return (1.0f + act_exp_pm1_(act_exp_r_(c, t, 0.0f))) * act_exp_s1_(t);
@@ -152,7 +152,7 @@ ACT_FN float act_log_k_(float x) { return (float)((act_log_i_(x) >> 23) - (x < A
 ACT_FN float act_log_m_(float x) { return act_float_((act_log_i_(x) & 0x7fffff) + ACT_SQRT_LOW); }
 ACT_FN float act_log_f_(float x) { return act_log_m_(x) - 1.0f; }
 ACT_FN float act_log_edge_(float x, float finite) {
-    const float zero = x == 0.0f ? -ACT_INF : ACT_NAN;
+    const float zero = x == 0.0f ? -ACT_INF : __builtin_nanf("");
     return x > 0.0f ? (x < ACT_INF ? finite : x) : zero;
 }
 /* k ln 2 + log1p(f + low), where low is a rounding error left over from f. */
@@ -243,13 +243,13 @@ ACT_FN float act_ndtr(float x) {
     return x > 0.0f ? 1.0f - tail : tail;
 }
 ACT_FN float act_erf_small_(float a) { return ACT_FMA(a, ACT_HORNER(6, a * a, ACT_C_ERF), a); }
-/* erfc(a) for a >= 1/2. */
+/* erfc(a) for a >= 3/4. */
 ACT_FN float act_erfc_tail_(float a) {
     const float v = a - 1.34375f, far = act_mills_far_(a, 0.5f, 0.564189613f, -2.93176914e-08f);
-    return act_times_expsq_(a < 2.125f ? ACT_HORNER(10, v, ACT_C_ERFCX) : far, a, -1.0f);
+    return act_times_expsq_(a < 2.125f ? ACT_HORNER(9, v, ACT_C_ERFCX) : far, a, -1.0f);
 }
 ACT_FN float act_erfc(float x) {
-    const float a = __builtin_fabsf(x), e = a < 0.5f ? 1.0f - act_erf_small_(a) : act_erfc_tail_(a);
+    const float a = __builtin_fabsf(x), e = a < 0.75f ? 1.0f - act_erf_small_(a) : act_erfc_tail_(a);
     return x < 0.0f ? 2.0f - e : e;
 }
 ACT_FN float act_erf(float x) {
@@ -346,7 +346,7 @@ ACT_FN float act_pow(float x, float y) {
     const float value = act_pow_abs_(__builtin_fabsf(x), y), half = 0.5f * y;
     const int whole = act_floor(y) == y, odd = whole & (act_floor(half) != half);
     const float sided = ((act_bits_(x) < 0) & odd) ? -value : value;
-    const float result = ((x < 0.0f) & (x > -ACT_INF) & !whole) ? ACT_NAN : sided;
+    const float result = ((x < 0.0f) & (x > -ACT_INF) & !whole) ? __builtin_nanf("") : sided;
     return ((x != x) | (y != y)) ? x + y : result;
 }
 

@@ -16,11 +16,12 @@ import torch
 
 from actium.verify.oracle import Floats, Table
 from actium.verify.subject import Call, SubjectError, evaluate
+from actium.verify.sweep import usual
 
 # Steps of the central difference relative to max(|x|, 2^-10): h balances the h⁴ truncation of a Richardson pair
 # against rounding, 2^-52/h, at about 2^-10 and 2^-42.
 _STEP = 2.0**-10
-# The two differences must agree this well for the point to be smooth, and then autograd this well with them.
+# Two differences must agree this well for the point to be smooth, and then autograd this well with them.
 _SMOOTH, _AGREE = 2.0**-20, 2.0**-19
 # One-sided slopes are read this far (relative) from the point.
 _BESIDE = 2.0**-40
@@ -46,36 +47,39 @@ class Float64Reference:
         return result.gradient.double().numpy().reshape(-1)
 
     def differences(self, x: Floats) -> tuple[Floats, Floats]:
-        """Slopes by Richardson-extrapolated central differences, and by how much the two step sizes disagree."""
+        """Slopes by Richardson-extrapolated central differences, NaN where x is not clearly a smooth point."""
         h = np.maximum(np.abs(x), 2.0**-10) * _STEP
+        centre = self._values(x)
         with np.errstate(invalid="ignore", over="ignore"):
-            wide = (self._values(x + h) - self._values(x - h)) / (2 * h)
-            narrow = (self._values(x + h / 2) - self._values(x - h / 2)) / h
-            better = (4 * narrow - wide) / 3
-            quarter = (self._values(x + h / 4) - self._values(x - h / 4)) / (h / 2)
-            best = (4 * quarter - narrow) / 3
-            return best, np.abs(best - better)
+            central, bends = [], []
+            for step in (h, h / 2, h / 4):
+                right, left = self._values(x + step), self._values(x - step)
+                central.append((right - left) / (2 * step))
+                bends.append(np.abs((right - centre) - (centre - left)) / step)
+            first, best = (4 * central[1] - central[0]) / 3, (4 * central[2] - central[1]) / 3
+            scale = np.abs(best) + usual(x, best)
+            # (f(x+h) − 2f(x) + f(x−h))/h shrinks with h where f is smooth, and does not at a kink.
+            kink = bends[2] > 0.5 * bends[0] + _SMOOTH * scale
+            return np.where(kink | ~(np.abs(best - first) <= _SMOOTH * scale), math.nan, best), scale
 
     def table(self, xs: npt.ArrayLike) -> Table:
         """Value and slope. A backward that disagrees with the function's own differences is not believed."""
         x = np.asarray(xs, dtype=np.float64)
-        value = self._values(x)
-        slope = self._slopes(x)
+        value, slope = self._values(x), self._slopes(x)
         beside = np.abs(x) * _BESIDE + 2.0**-200
         left, right = self._slopes(x - beside), self._slopes(x + beside)
-        numeric, doubt = self.differences(x)
+        numeric, scale = self.differences(x)
         with np.errstate(invalid="ignore", over="ignore"):
-            scale = np.abs(numeric) + np.nanmean(np.abs(np.where(np.abs(x) < 8, numeric, np.nan)))
-            noise = 2.0**-48 * np.abs(value) / (np.maximum(np.abs(x), 2.0**-10) * _STEP)
-            smooth = doubt <= _SMOOTH * scale
-            wrong = smooth & ~(np.abs(slope - numeric) <= _AGREE * scale + 4 * noise)
+            noise = 2.0**-46 * np.abs(value) / (np.maximum(np.abs(x), 2.0**-10) * _STEP)
+            wrong = ~np.isnan(numeric) & ~(np.abs(slope - numeric) <= _AGREE * scale + noise)
+            size = np.maximum(np.abs(left), np.abs(right))
+            kink = ~wrong & (np.abs(left - right) > _SMOOTH * (size + usual(x, slope)))
         slope = np.where(wrong, numeric, slope)
-        low = np.where(wrong, slope, np.fmin(np.fmin(left, right), slope))
-        high = np.where(wrong, slope, np.fmax(np.fmax(left, right), slope))
-        unknown = ~np.isfinite(value)
-        value = np.where(unknown, math.nan, value)
         slope = np.where(np.isfinite(slope), slope, math.nan)
-        return Table(x, value, slope, low, high, unknown)
+        low = np.where(kink, np.fmin(left, right), slope)
+        high = np.where(kink, np.fmax(left, right), slope)
+        unknown = ~np.isfinite(value)
+        return Table(x, np.where(unknown, math.nan, value), slope, low, high, unknown)
 
     def limit(self, sign: int) -> tuple[float | None, float | None]:
         """Limits for x → ±inf as seen at ±2^20 … ±2^60; None where nothing settles."""

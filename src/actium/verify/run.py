@@ -108,13 +108,15 @@ def saved_bytes(case: Case, dtype: torch.dtype) -> float | None:
             storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
         return t
 
-    alive: list[Any] = []
+    x = torch.linspace(-3, 3, count).to(dtype)
+    call = case.runner.as_is() if dtype not in case.runner.refused else case.runner.converted(dtype)
     try:
         with guarded(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-            x = torch.linspace(-3, 3, count).to(dtype).requires_grad_()
-            alive.append(case.runner.as_is()(x))
+            leaf = x.clone().requires_grad_()
+            output = call(leaf.clone())  # Kept alive while the storages are counted, so that none is reused.
     except SubjectError:
         return None
+    del output
     return sum(storages.values()) / count
 
 

@@ -68,7 +68,7 @@ class SubjectError(Exception):
 
 def one_line(error: BaseException) -> str:
     """An exception as one line of at most 200 characters."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
@@ -145,7 +145,8 @@ class Runner:
         self.notes: list[str] = list(subject.notes)
         self._module = None if subject.module is None else self._evaluation_copy(subject.module)
         self._converted: dict[torch.dtype, nn.Module] = {}
-        self._layout: Callable[[Call], Call] = lambda call: call
+        self._layout: Callable[[Call], Call] = _flat
+        self.channels: int | None = None
 
     def _evaluation_copy(self, module: nn.Module) -> nn.Module:
         try:
@@ -154,9 +155,13 @@ class Runner:
             self.notes.append(f"the module cannot be copied ({one_line(error)}), so it was judged as it is")
             return module
 
+    def plain(self) -> Call:
+        """The function itself, whatever shape it gets."""
+        return self._module if self._module is not None else self.subject.call
+
     def as_is(self) -> Call:
-        """The function with its parameters as they are, in the accepted layout."""
-        return self._layout(self._module if self._module is not None else self.subject.call)
+        """The function of flat tensors: a layer of C channels gets them reshaped to what it accepts."""
+        return self._layout(self.plain())
 
     def converted(self, dtype: torch.dtype) -> Call:
         """The function with its parameters converted to a dtype (a plain function has none)."""
@@ -188,26 +193,30 @@ class Runner:
         """Find a shape in which the function takes many numbers at once; the error of the flat one if none works."""
         x = torch.linspace(-2.0, 2.0, 48)
         first: str | None = None
-        for layout in _layouts(self._module):
-            self._layout = layout
+        for channels, tail in _layouts(self._module):
+            self._layout = _flat if channels is None else _shaped(channels, tail)
+            self.channels = channels
             try:
                 evaluate(self.as_is(), x, gradient=False)
             except SubjectError as error:
                 first = first or str(error)
             else:
                 return None
-        self._layout = lambda call: call
+        self._layout, self.channels = _flat, None
         return first
 
 
-def _layouts(module: nn.Module | None) -> Iterator[Callable[[Call], Call]]:
-    """Flat first; then with the channels that a parameter's size suggests, in the usual ranks."""
-    yield lambda call: call
+def _flat(call: Call) -> Call:
+    return call
+
+
+def _layouts(module: nn.Module | None) -> Iterator[tuple[int | None, tuple[int, ...]]]:
+    """Flat first; then with the channels that a parameter's size suggests (else 4), in the usual ranks."""
+    yield None, ()
     tensors = [] if module is None else [*module.parameters(), *module.buffers()]
-    sizes = sorted({max(t.shape) for t in tensors if t.numel() > 1}) or [1]
-    for channels in sizes[:3]:
+    for channels in (sorted({max(t.shape) for t in tensors if t.numel() > 1}) or [4])[:3]:
         for tail in ((), (1, 1), (1,)):
-            yield _shaped(channels, tail)
+            yield channels, tail
 
 
 def _shaped(channels: int, tail: tuple[int, ...]) -> Callable[[Call], Call]:

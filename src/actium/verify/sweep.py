@@ -158,7 +158,7 @@ def _gradient(fmt: Format, x: Floats, result: Result, table: Table) -> Quantity:
     known = ~np.isnan(table.slope) | (low != high)
     low, high = np.where(known, low, np.nan), np.where(known, high, np.nan)
     if fmt.dtype in HALVES:
-        low, high = _across(low, high, _kinks(low, high))
+        low, high = _across(low, high, _kinks(x, low, high))
     return Quantity("gradient", fmt, x, _as_array(result.gradient), low, high, curvature(x, table.slope))
 
 
@@ -178,14 +178,21 @@ def _jumps(x: Floats, value: Floats, slope: Floats) -> Mask:
         return step > explained + 2.0**-6 * np.maximum(np.abs(value[:-1]), np.abs(value[1:]))
 
 
-def _kinks(low: Floats, high: Floats) -> Mask:
+def usual(x: Floats, values: Floats) -> float:
+    """The mean size of a quantity where activations bend; 0 if it is known nowhere there."""
+    inner = np.abs(values[(np.abs(x) <= 4) & np.isfinite(values)])
+    return float(inner.mean()) if inner.size else 0.0
+
+
+def _kinks(x: Floats, low: Floats, high: Floats) -> Mask:
     """Where the slope jumps between two neighbouring inputs, neither of which is the kink itself."""
+    floor = 2.0**-20 * usual(x, low)  # In the tails of a float64 reference the slopes are rounding noise.
     with np.errstate(invalid="ignore", over="ignore"):
         step = np.abs(np.diff(low))
         around = np.maximum(np.append(0.0, step[:-1]), np.append(step[1:], 0.0))
         size = np.maximum(np.abs(low[:-1]), np.abs(low[1:]))
         at_kink = low != high
-        return (step > 16 * around + 2.0**-6 * size) & ~at_kink[:-1] & ~at_kink[1:]
+        return (step > 16 * around + 2.0**-6 * size + floor) & ~at_kink[:-1] & ~at_kink[1:]
 
 
 def _across(low: Floats, high: Floats, jumps: Mask) -> tuple[Floats, Floats]:

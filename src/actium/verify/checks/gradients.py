@@ -20,7 +20,7 @@ from actium.verify.checks.numerics import false_zero, is_non_finite, non_finite,
 from actium.verify.encodings import format_of
 from actium.verify.oracle import Floats, Table
 from actium.verify.subject import Result, SubjectError
-from actium.verify.sweep import Mask, Quantity, Sweep, curvature
+from actium.verify.sweep import Mask, Quantity, Sweep, curvature, usual
 
 # Autograd nodes that multiply by 0 what was not selected; a NaN there is the classic masked branch.
 _SELECTING = ("Where", "Clamp", "Maximum", "Minimum", "Max", "Min", "Index", "MaskedFill", "Masked", "Abs", "Relu")
@@ -143,9 +143,8 @@ def _wrong(case: Case, name: str, dtype: torch.dtype, result: Result, table: Tab
     sensitivity = np.abs(x * table.slope) if output else curvature(x, table.slope)
     q = Quantity("output" if output else "gradient", format_of(dtype), x, got, low, high, sensitivity)
     relative, floor = _RELATIVE[dtype]
-    usual = np.nanmean(np.abs(exact[np.abs(x) <= 4])) if np.isfinite(exact[np.abs(x) <= 4]).any() else 0.0
     with np.errstate(invalid="ignore", over="ignore"):
-        allowed = relative * (np.abs(q.exact) + np.nan_to_num(sensitivity)) + floor * usual
+        allowed = relative * (np.abs(q.exact) + np.nan_to_num(sensitivity)) + floor * usual(x, exact)
         mask = np.isfinite(got) & (low == high) & np.isfinite(exact) & (np.abs(got - q.exact) > allowed)
         rank = np.abs(got - q.exact) / np.maximum(allowed, 1e-300)
     if not mask.any():

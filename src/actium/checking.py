@@ -1,0 +1,193 @@
+"""`check`: judge anything that is, or names, an activation.
+
+Stage: target → object → [subject] → verify → certificate.
+In: target text, an `Activation`, an `nn.Module` or any callable. Out: a certificate. This is where the checker meets
+the catalogue: it is told what the functions that it may recognise are, and imports none of them itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actium.as_written import as_written
+from actium.define import Activation
+from actium.errors import TargetError, TraceError
+from actium.formula.graph import Formula, const, parameter, substitute
+from actium.formula.trace import Traced, trace
+from actium.module import ActivationModule
+from actium.targets import Found, resolve
+from actium.verify.certificate import Certificate
+from actium.verify.run import DEFAULT_DTYPES
+from actium.verify.run import check as judge
+from actium.verify.subject import Subject
+
+Checkable = str | Formula | Activation | nn.Module | Callable[[Tensor], Tensor]
+
+
+def check(
+    target: Checkable, *, name: str | None = None, dtypes: Iterable[str] = DEFAULT_DTYPES, fused: bool = False
+) -> Certificate:
+    """Judge an activation function against exact arithmetic.
+
+    Args:
+        target: A function, an `nn.Module`, an `Activation`, or text: a formula, a catalogue name, `path.py:Name`,
+            `package.module:Name(alpha=0.2)`. Named files and modules are imported.
+        name: What to call it in the certificate.
+        dtypes: Formats to sweep, among float16, bfloat16, float32 and float64.
+        fused: Judge what actium makes of a formula. Without it, formula text is judged as it would run in plain
+            PyTorch, typed as it stands.
+
+    Returns:
+        The certificate: `certificate.passed`, `certificate.findings`, `certificate.to_json()`.
+
+    Raises:
+        TargetError: If the text names nothing that can be loaded, or several things (see `check_all`).
+        FormulaError: If the text can only be a formula, and is none.
+        DtypeError: If a dtype is not a format that can be checked.
+
+    Example:
+        >>> certificate = check("log(1 + exp(x))", dtypes=["float16"])
+        >>> certificate.verdict, "softplus" in certificate.same_as
+        ('fail', True)
+    """
+    found = _one(target) if isinstance(target, str) else Found(name or _name_of(target), target)
+    return _check(found if name is None else Found(name, found.value, found.notes), tuple(dtypes), fused)
+
+
+def check_all(
+    target: str, *, dtypes: Iterable[str] = DEFAULT_DTYPES, fused: bool = False
+) -> tuple[list[Certificate], dict[str, str]]:
+    """Judge everything that a target names, such as every activation of a file (`path.py:*`).
+
+    Args:
+        target: As for `check`.
+        dtypes: As for `check`.
+        fused: As for `check`.
+
+    Returns:
+        The certificates, and target → reason for what was left out.
+
+    Raises:
+        ActiumError: As for `check`.
+    """
+    resolved = resolve(target)
+    formats = tuple(dtypes)
+    return [_check(found, formats, fused) for found in resolved.found], resolved.skipped
+
+
+def certificates(found: Iterable[Found], dtypes: Iterable[str], fused: bool) -> Iterator[Certificate]:
+    """Judge one thing after the other, each when asked for."""
+    formats = tuple(dtypes)
+    return (_check(one, formats, fused) for one in found)
+
+
+def activation_of(text: str) -> Activation:
+    """The `Activation` of a target: of a formula, a catalogue entry, or a function or module that can be traced.
+
+    Raises:
+        TraceError: If the target's code is no elementwise formula.
+        ActiumError: As for `check`.
+
+    Example:
+        >>> activation_of("torch.nn:SiLU").formula.text
+        'x * sigmoid(x)'
+    """
+    found = _one(text)
+    value = found.value
+    if isinstance(value, Activation):
+        return value
+    if isinstance(value, Formula):
+        return Activation(value)
+    if isinstance(value, ActivationModule):
+        return value.activation
+    traced = trace(value)
+    name = "activation" if traced.name == "lambda" else traced.name
+    return Activation(traced.formula, traced.parameters, name=name)
+
+
+def _one(text: str) -> Found:
+    resolved = resolve(text)
+    if len(resolved.found) != 1:
+        names = ", ".join(f.target for f in resolved.found[:3])
+        raise TargetError(f"{text} names {len(resolved.found)} activations ({names}, …): choose one, or use check_all")
+    return resolved.found[0]
+
+
+def _name_of(target: Any) -> str:
+    if isinstance(target, Formula):
+        return target.text
+    while isinstance(target, functools.partial):
+        target = target.func
+    name = getattr(target, "__qualname__", None) or getattr(target, "__name__", None)
+    return str(name) if name else type(target).__name__
+
+
+def _check(found: Found, dtypes: tuple[str, ...], fused: bool) -> Certificate:
+    return judge(subject_of(found, fused), known=known_functions(), dtypes=dtypes)
+
+
+# --- Subjects ---------------------------------------------------------------------------------------------
+
+
+def subject_of(found: Found, fused: bool = False) -> Subject:
+    """What the checker needs to know of an object: how to call it, and its formula if there is one."""
+    value, notes = found.value, found.notes
+    if isinstance(value, Formula):
+        if not fused:
+            note = "the formula as written, in plain PyTorch"
+            return Subject(found.target, as_written(value), value, notes=(*notes, note))
+        value = Activation(value)
+    if isinstance(value, Activation):
+        defaults = {p.name: p.init for p in value.parameters}
+        return Subject(found.target, value, value.formula, defaults, notes=notes)
+    module = value if isinstance(value, nn.Module) else None
+    if isinstance(value, ActivationModule):
+        numbers = {
+            p.name: float(torch.as_tensor(getattr(value, p.name)).flatten()[0]) for p in value.activation.parameters
+        }
+        return Subject(found.target, value, value.activation.formula, numbers, value, notes)
+    try:
+        traced = trace(value)
+        formula, parameters = traced.formula, _single_values(traced)
+    except TraceError as error:
+        note = f"no formula: {error}"
+        return Subject(found.target, value, module=module, notes=(*notes, note))
+    return Subject(found.target, value, formula, parameters, module, notes)
+
+
+def _single_values(traced: Traced) -> dict[str, float]:
+    """One number for each parameter.
+
+    Raises:
+        TraceError: If a parameter's values differ from channel to channel.
+    """
+    for name, values in traced.values.items():
+        if len(set(values)) > 1:
+            raise TraceError(f"parameter {name!r} holds {len(values)} different values, so there are as many functions")
+    return {name: values[0] for name, values in traced.values.items()}
+
+
+# --- What the checker may recognise -----------------------------------------------------------------------
+
+
+@functools.cache
+def known_functions() -> Mapping[str, Formula]:
+    """The catalogue's formulas at their default parameters, by name."""
+    from actium import catalogue
+
+    known: dict[str, Formula] = {}
+    for name in catalogue.ENTRIES:
+        activation = catalogue.get(name).activation()
+        known[name] = at_values(activation.formula, {p.name: p.init for p in activation.parameters})
+    return known
+
+
+def at_values(formula: Formula, values: Mapping[str, float]) -> Formula:
+    """A formula with numbers in the place of its parameters."""
+    numbers = {parameter(name): const(values[name]) for name in formula.parameters}
+    return Formula(substitute(formula.root, numbers), formula.inputs)
