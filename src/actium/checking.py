@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -104,7 +105,9 @@ def activation_of(text: str) -> Activation:
     if isinstance(value, Formula):
         return Activation(value)
     if isinstance(value, ActivationModule):
-        return value.activation
+        made, numbers = value.activation, _values_of(value)
+        parameters = tuple(replace(p, init=numbers[p.name]) for p in made.parameters)
+        return Activation(made.formula, parameters, name=made.name, source=made.source_note)
     traced = trace(value)
     name = "activation" if traced.name == "lambda" else traced.name
     return Activation(traced.formula, traced.parameters, name=name)
@@ -143,14 +146,10 @@ def subject_of(found: Found, fused: bool = False) -> Subject:
             return Subject(found.target, as_written(value), value, notes=(*notes, note))
         value = Activation(value)
     if isinstance(value, Activation):
-        defaults = {p.name: p.init for p in value.parameters}
-        return Subject(found.target, value, value.formula, defaults, notes=notes)
+        return Subject(found.target, value, truth_of(value), defaults_of(value), notes=notes)
     module = value if isinstance(value, nn.Module) else None
     if isinstance(value, ActivationModule):
-        numbers = {
-            p.name: float(torch.as_tensor(getattr(value, p.name)).flatten()[0]) for p in value.activation.parameters
-        }
-        return Subject(found.target, value, value.activation.formula, numbers, value, notes)
+        return Subject(found.target, value, truth_of(value.activation), _values_of(value), value, notes)
     try:
         traced = trace(value)
         formula, parameters = traced.formula, _single_values(traced)
@@ -158,6 +157,23 @@ def subject_of(found: Found, fused: bool = False) -> Subject:
         note = f"no formula: {error}"
         return Subject(found.target, value, module=module, notes=(*notes, note))
     return Subject(found.target, value, formula, parameters, module, notes)
+
+
+def _values_of(module: ActivationModule) -> dict[str, float]:
+    with torch.no_grad():
+        values = {p.name: torch.as_tensor(getattr(module, p.name)) for p in module.activation.parameters}
+    return {name: float(value.flatten()[0]) for name, value in values.items()}
+
+
+def truth_of(activation: Activation) -> Formula:
+    """What an activation is by definition: for a catalogue entry its text, not the form in which it is computed."""
+    entry = getattr(activation, "entry", None)
+    return activation.formula if entry is None else entry.as_written()
+
+
+def defaults_of(activation: Activation) -> dict[str, float]:
+    """Its parameters' values by name."""
+    return {p.name: p.init for p in activation.parameters}
 
 
 def _single_values(traced: Traced) -> dict[str, float]:
@@ -180,11 +196,7 @@ def known_functions() -> Mapping[str, Formula]:
     """The catalogue's formulas at their default parameters, by name."""
     from actium import catalogue
 
-    known: dict[str, Formula] = {}
-    for name in catalogue.ENTRIES:
-        activation = catalogue.get(name).activation()
-        known[name] = at_values(activation.formula, {p.name: p.init for p in activation.parameters})
-    return known
+    return {name: at_values(entry.as_written(), entry.defaults) for name, entry in catalogue.ENTRIES.items()}
 
 
 def at_values(formula: Formula, values: Mapping[str, float]) -> Formula:

@@ -109,16 +109,16 @@ def _catalogue_entry(target: str) -> Found | None:
     from actium import catalogue
 
     match = _NAME.fullmatch(target)
-    if match is None or match["name"] not in catalogue.ENTRIES:
+    entry = None if match is None else catalogue.find(match["name"])
+    if match is None or entry is None:
         return None
-    activation = catalogue.get(match["name"]).activation()
     if match["arguments"] is None:
-        return Found(target, activation)
+        return Found(target, entry.activation())
     try:
         args, kwargs = _literals(target, match["arguments"])
     except TargetError:
         return None  # mish(2 * x) is a formula
-    return Found(target, *_with_arguments(activation, target, args, kwargs))
+    return Found(target, *_with_arguments(entry.activation(), target, args, kwargs))
 
 
 # --- Importing --------------------------------------------------------------------------------------------

@@ -76,7 +76,6 @@ static double ref_ndtr_cof(double x, double c) {
     X(erf, act_erf(x), ref_erf) \
     X(erfc, act_erfc(x), ref_erfc) \
     X(ndtr_cof, act_ndtr_cof(x), ref_ndtr_cof) \
-    X(ndtr, act_ndtr(x), ref_ndtr) \
     X(sin, act_sin(x), ref_sin) \
     X(cos, act_cos(x), ref_cos) \
     X(atan, act_atan(x), ref_atan) \

@@ -117,7 +117,7 @@ class Gate(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.beta = nn.Parameter(torch.ones(1))
+        self.beta = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.double()

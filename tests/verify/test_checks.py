@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from mutants import MUTANTS, SOUND, Specimen
 from torch import nn
 
+from actium.errors import DtypeError
 from actium.formula.parse import parse
-from actium.verify import Certificate, Subject, check
+from actium.verify import Certificate, Subject, check, subject_of
 from actium.verify.checks import REGISTRY
 
 KNOWN = {"mish": parse("mish(x)"), "silu": parse("silu(x)"), "relu": parse("relu(x)"), "F.gelu": F.gelu}
@@ -152,16 +153,51 @@ def test_torch_activation_never_fails_without_a_formula(name: str) -> None:
     [
         (nn.Softmax(-1), "depends on other elements"),
         (lambda x: x + torch.randn_like(x) if x.sum() > 1e9 else x * torch.rand(()).add(x.sum()), "depends on other"),
+        (lambda x: x * torch.arange(x.numel()).reshape(x.shape).fmod(2), "on its position"),
         (lambda x: 1 / 0, "ZeroDivisionError"),
         (lambda x: None, "not a tensor"),
     ],
-    ids=["softmax", "coupled", "raises", "returns None"],
+    ids=["softmax", "coupled", "by position", "raises", "returns None"],
 )
 def test_what_is_not_elementwise_or_does_not_run_is_not_swept(call, reason: str) -> None:
     certificate = judge(call)
     assert reason in certificate.checks_not_run["precision-loss"]
     assert "wrong-gradient" not in certificate.checks_run
     assert certificate.accuracy == {}
+
+
+def test_target_that_takes_no_tensor_fails_once_and_says_why() -> None:
+    (found,) = judge(lambda x: (x, x)).findings
+    assert found.severity == "fail"
+    assert "returned tuple, not a tensor" in found.message
+
+
+def test_reference_that_rounds_to_float32_inside_says_so() -> None:
+    notes = judge(lambda x: torch.tanh(x.float()).to(x.dtype), dtypes=("float16",)).properties["notes"]
+    assert any("24 bits" in note for note in notes)
+    assert "notes" not in judge(torch.tanh, dtypes=("float16",)).properties
+
+
+def test_a_traceable_module_is_judged_by_its_own_formula() -> None:
+    subject = subject_of("gate", SOUND["gated by a parameter"][0])
+    assert subject.formula is not None
+    assert list(subject.parameters.values()) == [1.0]
+    certificate = check(subject, dtypes=("float16",))
+    assert certificate.reference == "ball"
+    assert certificate.accuracy["float16"]["gradient"].max_ulp <= 1
+
+
+def test_what_cannot_be_traced_is_judged_in_float64_and_says_why() -> None:
+    subject = subject_of("off", MUTANTS["backward off by 5e-4"].call)
+    certificate = check(subject, dtypes=("float16",))
+    assert certificate.reference == "float64"
+    assert any("not traced" in note for note in certificate.properties["notes"])
+    assert certificate.of("wrong-gradient")
+
+
+def test_float64_is_not_swept() -> None:
+    with pytest.raises(DtypeError, match="40 bits"):
+        judge(torch.tanh, "tanh(x)", ("float64",))
 
 
 def test_module_is_not_changed_by_being_judged() -> None:

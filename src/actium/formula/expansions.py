@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actium.formula.graph import Node, const, is_negative, neg, negated, op, where
+from actium.formula.graph import Node, both, const, is_negative, neg, negated, op, where
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Decay:
         hi: The significand and half of the exponent of e^y.
         lo: The other half of the exponent; 0 where e^y is so small that the whole product is 0.
         whole: e^y in one piece, for machines on which the split has no exact form.
+        gone: The condition that e^y is less than every quotient of two normal numbers: the product is 0.
         cofactor: What is left, of moderate size; None for 1.
     """
 
     hi: Node
     lo: Node
     whole: Node
+    gone: Node
     cofactor: Node | None = None
 
 
@@ -112,6 +114,25 @@ def sech_softplus(u: Node) -> Node:
     return where(u >= 0.0, z, const(1.0)) * _sech_softplus_cofactor(u)
 
 
+def tanh_softplus_rate(u: Node) -> Node:
+    """The logarithmic derivative of the gate of Mish, 4(n+1)/((n+2)(n²+2n+2)).
+
+    With it Mish′ = gate·(1 + x·rate). As gate + x·gate′ it adds two numbers of unlike sign that were rounded
+    separately: 6.5 ULP in float32 at x = −2.27.
+    """
+    z = exp_negative_abs(u)
+    scale = where(u >= 0.0, 4.0 * op("square", z), const(4.0))
+    return scale * (1.0 + z) / (where(u >= 0.0, 1.0 + 2.0 * z, z + 2.0) * _mish_denominator(u))
+
+
+def tanh_softplus_rate_slope(u: Node) -> Node:
+    """What that rate falls by: σ − n/(n+2) − 2n(n+1)/(n²+2n+2)."""
+    z = exp_negative_abs(u)
+    share = where(u >= 0.0, 1.0 / (1.0 + 2.0 * z), z / (z + 2.0))
+    last = where(u >= 0.0, 2.0 * (1.0 + z), 2.0 * z * (1.0 + z)) / _mish_denominator(u)
+    return op("sigmoid", u) - share - last
+
+
 def tanhshrink(u: Node) -> Node:
     """u − tanh(u); below 0.5 by its Taylor series, because the difference is 0 for |u| < 4e-4 in float32."""
     s = op("square", u)
@@ -158,8 +179,12 @@ def average_at_ties(a: Node, b: Node, larger: bool) -> Node:
 # --- Decays ------------------------------------------------------------------------------------------
 
 
+# Below e^−174.67 every finite multiple is less than the smallest normal float32.
+GONE = -174.67
+
+
 def _exp_decay(y: Node, cofactor: Node | None = None) -> Decay:
-    return Decay(op("exp_hi", y), op("exp_lo", y), op("exp", y), cofactor)
+    return Decay(op("exp_hi", y), op("exp_lo", y), op("exp", y), y < GONE, cofactor)
 
 
 def _one_sided(u: Node, decays_above: bool, cofactor: Node) -> Decay:
@@ -171,7 +196,7 @@ def _one_sided(u: Node, decays_above: bool, cofactor: Node) -> Decay:
     def pick(part: Node) -> Node:
         return _by_side(u, part, one)[1] if decays_above else _by_side(u, one, part)[1]
 
-    return Decay(pick(d.hi), pick(d.lo), pick(d.whole), cofactor)
+    return Decay(pick(d.hi), pick(d.lo), pick(d.whole), u > -GONE if decays_above else u < GONE, cofactor)
 
 
 def exp_decay(u: Node) -> Decay:
@@ -188,6 +213,12 @@ def sech_decay(u: Node) -> Decay:
     """Sech(u) = e^(−|u|) · 2/(1+z²)."""
     z = exp_negative_abs(u)
     return _exp_decay(negative_abs(u), 2.0 / (1.0 + z * z))
+
+
+def sech_square_decay(u: Node) -> Decay:
+    """sech²(u) = q · 4/(1+q)² with q = e^(−2|u|): near 0, where it is flat in q, the rounding of q does not matter."""
+    y = 2.0 * negative_abs(u)
+    return _exp_decay(y, 4.0 / op("square", 1.0 + op("exp", y)))
 
 
 def tanh_softplus_decay(u: Node) -> Decay:
@@ -207,23 +238,32 @@ def tanh_decay(u: Node) -> Decay | None:
     (t,) = u.args
     d = _exp_decay(where(t >= 0.0, const(0.0), t))
     ratio = where(op("eq", u, const(0.0)), const(1.0), op("tanh", u) / u)
-    return Decay(d.hi, d.lo, d.whole, where(t >= 0.0, op("tanh", u), ratio))
+    return Decay(d.hi, d.lo, d.whole, t < GONE, where(t >= 0.0, op("tanh", u), ratio))
 
 
 def exp_square_decay(u: Node, c: Node) -> Decay:
     """e^(c·u²), with the rounding error of c·u² compensated: at u = 13 it would cost 40 ULP."""
-    return Decay(op("expsq_hi", u, c), op("expsq_lo", u, c), op("exp_square", u, c))
+    return Decay(op("expsq_hi", u, c), op("expsq_lo", u, c), op("exp_square", u, c), c * u * u < GONE)
+
+
+def _tail_decay(u: Node, c: Node, mills: Node, whole: float, falls_above: bool) -> Decay:
+    """m·e^(c·u²) on the falling side, `whole` − m·e^(c·u²) on the other, out of one shared exponential."""
+    d = exp_square_decay(u, c)
+    one = const(1.0)
+
+    def pick(falling: Node, other: Node) -> Node:
+        return where(u >= 0.0, falling, other) if falls_above else where(u >= 0.0, other, falling)
+
+    gone = both(u > 0.0 if falls_above else u < 0.0, d.gone)
+    return Decay(pick(d.hi, one), pick(d.lo, one), pick(d.whole, one), gone, pick(mills, whole - mills * d.whole))
 
 
 def ndtr_decay(u: Node) -> Decay:
-    """Φ(u) = e^(−min(u,0)²/2) · Q(u): the scaled Mills ratio Q is smooth and of moderate size."""
-    below = where(u >= 0.0, const(0.0), u)
-    d = exp_square_decay(below, const(-0.5))
-    return Decay(d.hi, d.lo, d.whole, op("ndtr_cof", u))
+    """Φ(u) = e^(−u²/2) · m(−u) for u < 0, where m(a) = Φ(−a)·e^(a²/2), the scaled Mills ratio, is of moderate size."""
+    return _tail_decay(u, const(-0.5), op("mills", op("abs", u)), 1.0, falls_above=False)
 
 
 def erfc_decay(u: Node) -> Decay:
-    """Erfc(u) = 2Φ(−√2·u) = e^(−max(u,0)²) · 2Q(−√2·u); only the smooth Q sees the rounded √2·u."""
-    above = where(u >= 0.0, u, const(0.0))
-    d = exp_square_decay(above, const(-1.0))
-    return Decay(d.hi, d.lo, d.whole, 2.0 * op("ndtr_cof", neg(op("sqrt", const(2.0)) * u)))
+    """Erfc(u) = e^(−u²) · 2m(√2·u) for u ≥ 0; only the smooth m sees the rounded √2·u."""
+    mills = op("mills", op("sqrt", const(2.0)) * op("abs", u))
+    return _tail_decay(u, const(-1.0), 2.0 * mills, 2.0, falls_above=True)

@@ -240,7 +240,7 @@ def mul(a: Operand, b: Operand) -> Node:
             return neg(q)
     if a.op == "neg" and b.op == "neg":
         return mul(a.args[0], b.args[0])
-    if b.is_const:
+    if b.is_const and not a.is_const:
         a, b = b, a
     folded = _fold(a, b, lambda p, q: p * q)
     if folded is None and a.is_const and b.op == "mul" and b.args[0].is_const:

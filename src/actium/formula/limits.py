@@ -45,20 +45,30 @@ def _probe(root: Node, x: Node, at: float, values: Mapping[Node, float]) -> Any 
 
 
 def guard(root: Node, exact: Node, x: Node, values: Mapping[Node, float]) -> Node:
-    """The lowered graph, made to return the limit of `exact` at x = ±inf, and NaN at x = NaN."""
-    repaired = root
-    infinite = op("eq", op("abs", x), const(math.inf))
-    far = where(infinite, where(op("gt", x, const(0.0)), const(FAR), const(-FAR)), x)
-    for sign in (1.0, -1.0):
-        wanted = limit(exact, x, sign, values)
-        if wanted is None or _agrees(_ieee(root, {**values, x: sign * math.inf}), wanted):
-            continue
-        at_far = substitute(root, {x: far})
-        if math.isinf(wanted):
-            at_far = where(op("eq", at_far, const(0.0)), at_far, op("mul", at_far, const(math.inf)))
-        side = op("eq", x, const(sign * math.inf))
-        repaired = where(side, at_far, repaired)
-    return repaired if x in nan_sources(repaired) else where(op("eq", x, x), repaired, x)
+    """The lowered graph, made to return the limit of `exact` at x = ±inf, and NaN at x = NaN.
+
+    Where IEEE arithmetic does not give the limit by itself, the whole graph is evaluated at a far finite point in
+    place of infinity: evaluating it at both would double the kernel. Infinite limits are then selected.
+    """
+    wanted = {sign: limit(exact, x, sign, values) for sign in (1.0, -1.0)}
+    wrong = {
+        sign: value
+        for sign, value in wanted.items()
+        if value is not None and not _agrees(_ieee(root, {**values, x: sign * math.inf}), value)
+    }
+    if wrong:
+        infinite = op("eq", op("abs", x), const(math.inf))
+        far = where(infinite, where(op("gt", x, const(0.0)), const(FAR), const(-FAR)), x)
+        at_infinity = {sign: _ieee(root, {**values, x: sign * math.inf}) for sign in wanted}
+        root = substitute(root, {x: far})
+        for sign, value in wanted.items():
+            side = op("eq", x, const(sign * math.inf))
+            if value is None and math.isnan(at_infinity[sign]):
+                root = where(side, x - x, root)
+            elif value is not None and math.isinf(value):
+                # Its sign may depend on a parameter, and with a parameter of 0 it may stay 0.
+                root = where(side, where(op("eq", root, const(0.0)), root, op("mul", root, const(math.inf))), root)
+    return root if x in nan_sources(root) else where(op("eq", x, x), root, x)
 
 
 def _agrees(got: float, wanted: float) -> bool:
@@ -107,10 +117,6 @@ def _lo(y: Any) -> Any:
     return np.float64(0.0 if y < -174.67 else 1.0)
 
 
-def _mills(u: Any) -> Any:
-    return np.float64(math.nan if math.isnan(u) else 0.0 if u == -math.inf else 1.0 if u == math.inf else 0.4)
-
-
 _IEEE: dict[str, Callable[..., Any]] = {
     "pi": lambda: np.float64(math.pi),
     "add": np.add,
@@ -152,7 +158,7 @@ _IEEE: dict[str, Callable[..., Any]] = {
     "exp_lo": _lo,
     "expsq_hi": _expsq,
     "expsq_lo": lambda u, c: _lo(c * u * u),
-    "ndtr_cof": _mills,
+    "mills": lambda u: np.float64(math.nan if math.isnan(u) else 0.0 if math.isinf(u) else 0.4),
     "lt": np.less,
     "le": np.less_equal,
     "gt": np.greater,

@@ -12,6 +12,7 @@ import ast
 import difflib
 import keyword
 import math
+import re
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -138,6 +139,8 @@ class _Source:
             if not (" " <= character <= "~" or character in "\t\n\r"):
                 raise self.error(self._at(index), _foreign(character))
         self._check_depth()
+        if len(re.findall(r"\w+|[^\w\s]", self.text)) > 4 * MAX_NODES:  # what 500 nodes can need, brackets included
+            raise FormulaError(f"the formula has more than {MAX_NODES} operations and operands")
 
     def _check_depth(self) -> None:
         # One pass over the characters: brackets, and runs of prefix operators, which nest as deeply.
@@ -180,9 +183,7 @@ def _syntax_tree(source: _Source) -> ast.Expression:
         raise source.error((line + skipped, column + (offset if line == 1 else 0)), message) from None
     except (ValueError, RecursionError, MemoryError, OverflowError) as e:
         raise FormulaError(f"the formula cannot be read: {e or type(e).__name__}") from None
-    for count, node in enumerate(ast.walk(tree)):
-        if count > 4 * MAX_NODES:  # operators and contexts are nodes too; `read` counts the expressions exactly
-            raise FormulaError(f"the formula has more than {MAX_NODES} operations and operands")
+    for node in ast.walk(tree):
         if isinstance(node, ast.expr):
             node.col_offset += offset if node.lineno == 1 else 0
             node.lineno += skipped

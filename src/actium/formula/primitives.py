@@ -35,6 +35,7 @@ class Primitive:
         expand: An equal graph of simpler primitives, for kernels.
         soft: An equal graph whose torch autodiff is stable, where `torch` and `expand` have none.
         decay: The factorisation for products, where the function has an exponential tail.
+        square_decay: That of the function's square, where it is not twice the function's.
         infix: Printed between its operands (or before, if unary).
         internal: Made by lowering only; neither parsed nor printed for users.
     """
@@ -50,6 +51,7 @@ class Primitive:
     expand: Callable[..., Node] | None = None
     soft: Callable[..., Node] | None = None
     decay: Callable[..., ex.Decay | None] | None = None
+    square_decay: Callable[..., ex.Decay] | None = None
     infix: str | None = None
     internal: bool = False
 
@@ -90,6 +92,28 @@ def _sech_softplus_ball(u: Ball) -> Ball:
         return 2 * z * (1 + z) / (1 + 2 * z + 2 * z * z)
     n = u.exp()
     return 2 * (n + 1) / (n * (n + 2) + 2)
+
+
+def _tanh_softplus_rate_ball(u: Ball) -> Ball:
+    if u > 0:
+        z = (-u).exp()
+        return 4 * z * z * (1 + z) / ((1 + 2 * z) * (1 + 2 * z + 2 * z * z))
+    n = u.exp()
+    return 4 * (n + 1) / ((n + 2) * (n * (n + 2) + 2))
+
+
+def _tanh_softplus_rate_slope(u: Ball, y: Ball) -> Ball:
+    """R·(σ − n/(n+2) − 2n(n+1)/(n²+2n+2)) with n = e^u, divided by the powers of n where u > 0."""
+    if u > 0:
+        z = (-u).exp()
+        return y * (1 / (1 + z) - 1 / (1 + 2 * z) - 2 * (1 + z) / (1 + 2 * z + 2 * z * z))
+    n = u.exp()
+    return y * (n / (1 + n) - n / (n + 2) - 2 * n * (n + 1) / (n * (n + 2) + 2))
+
+
+def _sech_ball(u: Ball) -> Ball:
+    z = (-abs(u)).exp()  # u.sech() is NaN where cosh(u) exceeds even the exponents of balls
+    return 2 * z / (1 + z * z)
 
 
 def _ndtr_ball(u: Ball) -> Ball:
@@ -143,10 +167,6 @@ def _clamp_derivative(x: Node, lo: Node, hi: Node, _y: Node) -> tuple[Node, ...]
     )
 
 
-def _cube(u: Node) -> Node:
-    return u * op("square", u)
-
-
 _ONE, _ZERO = const(1.0), const(0.0)
 _LN2 = op("log", const(2.0))
 
@@ -172,7 +192,7 @@ def _arithmetic(P: type[Primitive]) -> list[Primitive]:
         P("abs", 1, "torch.abs({0})", "__builtin_fabsf({0})", r"\left|{0}\right|",
           derivative=lambda u, y: (op("sign", u),), expand=lambda u: where(u > 0.0, u, neg(u))),
         P("sign", 1, "torch.sign({0})", "act_sign({0})", r"\operatorname{{sign}}({0})",
-          derivative=lambda u, y: (_ZERO,), expand=lambda u: where(u > 0.0, _ONE, where(u < 0.0, const(-1.0), u * 0.0))),
+          derivative=lambda u, y: (_ZERO,), expand=lambda u: where(u > 0.0, _ONE, where(u < 0.0, const(-1.0), u))),
         P("square", 1, "({0} * {0})", "({0} * {0})", "{0}^2", lambda u: u * u, lambda u, y: (2 * u,),
           lambda u, y: (2.0 * u,)),
         P("sqrt", 1, "torch.sqrt({0})", "act_sqrt({0})", r"\sqrt{{{0}}}", lambda u: u.sqrt(),
@@ -217,25 +237,29 @@ def _exponentials(P: type[Primitive]) -> list[Primitive]:
         P("softplus", 1, None, None, r"\operatorname{{softplus}}({0})", _softplus_ball,
           lambda u, y: (_sigmoid_ball(u),), lambda u, y: (op("sigmoid", u),), expand=ex.softplus),
         P("tanh", 1, "torch.tanh({0})", "act_tanh({0})", r"\tanh({0})", lambda u: u.tanh(),
-          lambda u, y: (u.sech() ** 2,), lambda u, y: (op("square", op("sech", u)),), soft=ex.tanh_by_exp,
+          lambda u, y: (_sech_ball(u) ** 2,), lambda u, y: (op("square", op("sech", u)),), soft=ex.tanh_by_exp,
           decay=ex.tanh_decay),
         P("sinh", 1, "torch.sinh({0})", "act_sinh({0})", r"\sinh({0})", lambda u: u.sinh(),
           lambda u, y: (u.cosh(),), lambda u, y: (op("cosh", u),)),
         P("cosh", 1, "torch.cosh({0})", "act_cosh({0})", r"\cosh({0})", lambda u: u.cosh(),
           lambda u, y: (u.sinh(),), lambda u, y: (op("sinh", u),)),
-        P("sech", 1, None, None, r"\operatorname{{sech}}({0})", lambda u: u.sech(), lambda u, y: (-y * u.tanh(),),
-          lambda u, y: (neg(y * op("tanh", u)),), expand=ex.sech, decay=ex.sech_decay),
+        P("sech", 1, None, None, r"\operatorname{{sech}}({0})", _sech_ball, lambda u, y: (-y * u.tanh(),),
+          lambda u, y: (neg(y * op("tanh", u)),), expand=ex.sech, decay=ex.sech_decay,
+          square_decay=ex.sech_square_decay),
         P("tanh_softplus", 1, None, None, r"\tanh(\operatorname{{softplus}}({0}))", _tanh_softplus_ball,
           lambda u, y: (_sech_softplus_ball(u) ** 2 * _sigmoid_ball(u),),
-          lambda u, y: (op("square", op("sech_softplus", u)) * op("sigmoid", u),),
+          lambda u, y: (y * op("tanh_softplus_rate", u),),
           expand=ex.tanh_softplus, decay=ex.tanh_softplus_decay),
+        P("tanh_softplus_rate", 1, None, None, r"\left(\ln\tanh\operatorname{{softplus}}\right)'({0})",
+          _tanh_softplus_rate_ball, lambda u, y: (_tanh_softplus_rate_slope(u, y),),
+          lambda u, y: (y * ex.tanh_softplus_rate_slope(u),), expand=ex.tanh_softplus_rate),
         P("sech_softplus", 1, None, None, r"\operatorname{{sech}}(\operatorname{{softplus}}({0}))", _sech_softplus_ball,
           lambda u, y: (-y * _tanh_softplus_ball(u) * _sigmoid_ball(u),),
           lambda u, y: (neg(y * op("tanh_softplus", u) * op("sigmoid", u)),),
           expand=ex.sech_softplus, decay=ex.sech_softplus_decay),
         P("tanhshrink", 1, None, "act_tanhshrink({0})", r"\left({0} - \tanh({0})\right)", _tanhshrink_ball,
           lambda u, y: (u.tanh() ** 2,), lambda u, y: (op("square", op("tanh", u)),), expand=ex.tanhshrink),
-        P("exp_square", 2, "_exp_square({0}, {1})", None, "e^{{{1} {0}^2}}", _gauss_ball,
+        P("exp_square", 2, "_exp_square({0}, {1})", "(act_expsq_hi({0}, {1}) * act_expsq_lo({0}, {1}))", "e^{{{1} {0}^2}}", _gauss_ball,
           lambda u, c, y: (2 * c * u * y, u * u * y),
           lambda u, c, y: (2.0 * (c * (u * y)), u * u * y), decay=ex.exp_square_decay),
     ]  # fmt: skip
@@ -256,7 +280,7 @@ def _others(P: type[Primitive]) -> list[Primitive]:
         P("hypot1", 1, None, "act_hypot1({0})", r"\sqrt{{1 + {0}^2}}", lambda u: (1 + u * u).sqrt(),
           lambda u, y: (u / y,), lambda u, y: (op("isru", u),), expand=ex.hypot1),
         P("isru", 1, None, None, r"\frac{{{0}}}{{\sqrt{{1 + {0}^2}}}}", lambda u: u / (1 + u * u).sqrt(),
-          lambda u, y: (1 / (1 + u * u) ** 1.5,), lambda u, y: (_cube(1.0 / op("hypot1", u)),), expand=ex.isru),
+          lambda u, y: (1 / (1 + u * u) ** 1.5,), lambda u, y: ((1.0 / op("hypot1", u)) / (1.0 + op("square", u)),), expand=ex.isru),
         P("softsign", 1, None, None, r"\frac{{{0}}}{{1 + \left|{0}\right|}}", lambda u: u / (1 + abs(u)),
           lambda u, y: (1 / (1 + abs(u)) ** 2,), lambda u, y: (op("square", 1.0 / (1.0 + op("abs", u))),),
           expand=ex.softsign),
@@ -296,7 +320,7 @@ def _machine_only(P: type[Primitive]) -> list[Primitive]:
         P("exp_lo", 1, None, "act_exp_lo({0})", "", internal=True),
         P("expsq_hi", 2, None, "act_expsq_hi({0}, {1})", "", internal=True),
         P("expsq_lo", 2, None, "act_expsq_lo({0}, {1})", "", internal=True),
-        P("ndtr_cof", 1, None, "act_ndtr_cof({0})", "", internal=True),
+        P("mills", 1, None, "act_mills({0})", "", internal=True),
     ]
 
 

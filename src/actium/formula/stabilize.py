@@ -13,6 +13,7 @@ from fractions import Fraction
 from actium.formula.graph import (
     Formula,
     Node,
+    add,
     const,
     div,
     is_number,
@@ -183,6 +184,46 @@ def _gate_rules(node: Node) -> Node | None:
     return None
 
 
+def _factor_rules(node: Node) -> Node | None:
+    """g + x·g·h → g·(1 + x·h) for a factor g with an exponential tail.
+
+    The derivative of a gate x·g(x) has this form. Both terms would be rounded on their own before they cancel.
+    """
+    if node.op not in ("add", "sub"):
+        return None
+    for gate, product in (node.args, node.args[::-1]):
+        if gate.op not in _TAILED or product.op not in ("mul", "neg", "square"):
+            continue
+        rest = _without(product, gate)
+        if rest is None:
+            continue
+        if node.op == "add":
+            return mul(gate, add(rest, 1.0))
+        return mul(gate, sub(1.0, rest) if gate is node.args[0] else sub(rest, 1.0))
+    return None
+
+
+_TAILED = frozenset({"sigmoid", "exp", "sech", "ndtr", "erfc", "tanh_softplus", "sech_softplus"})
+
+
+def _without(product: Node, factor: Node) -> Node | None:
+    """The product with the factor left out once; None if it is not in it."""
+    if product is factor:
+        return const(1.0)
+    if product.op == "neg":
+        rest = _without(product.args[0], factor)
+        return None if rest is None else neg(rest)
+    if product.op == "square" and product.args[0] is factor:
+        return factor
+    if product.op != "mul":
+        return None
+    for kept, searched in (product.args[::-1], product.args):
+        rest = _without(searched, factor)
+        if rest is not None:
+            return mul(kept, rest)
+    return None
+
+
 _RECIPROCAL_SQRT2 = 2**-0.5
 
 
@@ -280,6 +321,7 @@ RULES: tuple[Rule, ...] = (
     _normal_rules,
     _root_rules,
     _where_rules,
+    _factor_rules,
 )
 
 

@@ -85,11 +85,7 @@ def trace(
         >>> trace(lambda x, slope=0.1: torch.where(x > 0, x, slope * x)).formula.text
         'where(x > 0, x, slope * x)'
     """
-    if isinstance(target, type):
-        raise TraceError(f"{target.__name__} is a class: make an instance, {target.__name__}(…)")
-    if not callable(target):
-        raise TraceError(f"a {type(target).__name__} cannot be traced: expected a function or an nn.Module")
-    target = getattr(target, "_orig_mod", target)  # what torch.compile wrapped
+    target = _checked(target)
     session = Session(_run.__code__)
     overrides = dict(parameters or {})
     if isinstance(target, nn.Module):
@@ -99,6 +95,14 @@ def trace(
             root = _run(session, target, _inputs(session, names), {})
         return _module_result(session, target, root, names, declared)
     return _trace_function(session, target, inputs, overrides)
+
+
+def _checked(target: Any) -> Callable[..., Any]:
+    if isinstance(target, type):
+        raise TraceError(f"{target.__name__} is a class: make an instance, {target.__name__}(…)")
+    if not callable(target):
+        raise TraceError(f"a {type(target).__name__} cannot be traced: expected a function or an nn.Module")
+    return getattr(target, "_orig_mod", target)  # what torch.compile wrapped
 
 
 def _inputs(session: Session, names: Sequence[str]) -> list[StandIn]:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Literal
 
 from actium.errors import KernelError
-from actium.formula.graph import IDENTIFIER, Node, number_of, walk
+from actium.formula.graph import IDENTIFIER, Node, const, neg, number_of, walk
 from actium.formula.primitives import PRIMITIVES
 
 Layout = Literal["flat", "rows"]
@@ -48,7 +48,7 @@ class Kernel:
 def headers() -> dict[str, str]:
     """The C headers that generated sources include."""
     folder = files("actium.kernels")
-    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("math.h", "block.h")}
+    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("math.h", "hot.h", "block.h")}
 
 
 def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
@@ -56,9 +56,9 @@ def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
     if dtype not in STORAGE:
         raise KernelError(f"no kernel for {dtype}: it has {', '.join(STORAGE)}")
     storage, _ = STORAGE[dtype]
-    parts = ['#include "block.h"', '#include "math.h"', f"typedef {storage} T;"]
+    parts = ['#include "block.h"', '#include "hot.h"', f"typedef {storage} T;"]
     for kernel in kernels:
-        parts.append(_compute(kernel))
+        parts.append(_compute(kernel, narrow=dtype != "float32"))
         parts.append(_flat(kernel, dtype) if kernel.layout == "flat" else _rows(kernel, dtype))
     return "\n\n".join(parts) + "\n"
 
@@ -70,7 +70,7 @@ def _literal(value: float) -> str:
     return f"({number})" if value < 0 else number
 
 
-def expressions(roots: tuple[Node, ...], names: dict[Node, str]) -> tuple[list[str], list[str]]:
+def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -> tuple[list[str], list[str]]:
     """Statements that compute shared nodes once, and the expression of each root."""
     text = dict(names)
     statements: list[str] = []
@@ -80,7 +80,7 @@ def expressions(roots: tuple[Node, ...], names: dict[Node, str]) -> tuple[list[s
         if node.is_const:
             text[node] = _literal(number_of(node))
             continue
-        template = PRIMITIVES[node.op].c
+        template = _hot_form(node, narrow) or PRIMITIVES[node.op].c
         if template is None:
             raise KernelError(f"{node.op} has no C form: it must be lowered first")
         expression = template.format(*(text[a] for a in node.args))
@@ -92,6 +92,38 @@ def expressions(roots: tuple[Node, ...], names: dict[Node, str]) -> tuple[list[s
     return statements, [text[root] for root in roots]
 
 
+# Functions of hot.h by the operator that they compute; those with a second name have a version for halves.
+_NEVER_POSITIVE = {"exp": "act_expn", "exp_hi": "act_expn_hi", "exp_lo": "act_expn_lo"}
+_FALLING_SQUARE = {"exp_square": "act_expsqn", "expsq_hi": "act_expsqn_hi", "expsq_lo": "act_expsqn_lo"}
+_ALWAYS = {"tanh": ("act_tanh_by_expm1", "act_tanh_h"), "mills": ("act_mills", "act_mills_h")}
+
+
+def _hot_form(node: Node, narrow: bool) -> str | None:
+    """A cheaper C form that the node's operands allow."""
+    half = "_h" if narrow else ""
+    if _is_negative_abs(node):
+        return "(-__builtin_fabsf({1}))" if node.args[1].op != "neg" else "(-__builtin_fabsf({2}))"
+    if node.op in _NEVER_POSITIVE and _never_positive(node.args[0]):
+        return f"{_NEVER_POSITIVE[node.op]}{half if node.op == 'exp' else ''}({{0}})"
+    if node.op in _FALLING_SQUARE and node.args[1].is_const and number_of(node.args[1]) < 0:
+        return f"{_FALLING_SQUARE[node.op]}{half if node.op == 'exp_square' else ''}({{0}}, {{1}})"
+    if node.op == "log1p" and node.args[0].op == "exp" and _never_positive(node.args[0].args[0]):
+        return f"act_log1p_unit{half}({{0}})"
+    return f"{_ALWAYS[node.op][narrow]}({{0}})" if node.op in _ALWAYS else None
+
+
+def _is_negative_abs(node: Node) -> bool:
+    if node.op != "where" or node.args[0].op != "ge" or node.args[0].args[1] is not const(0.0):
+        return False
+    u = node.args[0].args[0]
+    return node.args[2] is u and node.args[1] is neg(u)
+
+
+def _never_positive(node: Node) -> bool:
+    scaled = node.op == "mul" and node.args[0].is_const and number_of(node.args[0]) > 0
+    return _is_negative_abs(node.args[1] if scaled else node)
+
+
 def _names(kernel: Kernel, per_element: bool) -> dict[Node, str]:
     for name in (*kernel.inputs, *kernel.parameters):
         if not IDENTIFIER.match(name):
@@ -101,17 +133,17 @@ def _names(kernel: Kernel, per_element: bool) -> dict[Node, str]:
     return names | {Node("param", (), n): f"p_{n}{suffix}" for n in kernel.parameters}
 
 
-def _compute(kernel: Kernel) -> str:
+def _compute(kernel: Kernel, narrow: bool) -> str:
     """The inner loops: one with the parameters as numbers and, for rows, one with a value per element."""
-    loops = [_loop(kernel, per_element=False)]
+    loops = [_loop(kernel, narrow, per_element=False)]
     if kernel.layout == "rows":
-        loops.append(_loop(kernel, per_element=True))
+        loops.append(_loop(kernel, narrow, per_element=True))
     return "\n\n".join(loops)
 
 
-def _loop(kernel: Kernel, per_element: bool) -> str:
+def _loop(kernel: Kernel, narrow: bool, per_element: bool) -> str:
     names = _names(kernel, per_element)
-    statements, results = expressions((*kernel.outputs, *kernel.sums), names)
+    statements, results = expressions((*kernel.outputs, *kernel.sums), names, narrow)
     star = "const float *" if per_element else "float "
     arguments = [f"const float *x_{n}" for n in kernel.inputs]
     arguments += [f"float *y{k}" for k in range(len(results))]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from actium.kernels import cpu, toolchain
 from actium.kernels.eager import compile_function
-from actium.kernels.plan import Plan
+from actium.kernels.plan import Mode, Plan
 
 if TYPE_CHECKING:
     from actium.op import Op
@@ -75,6 +75,7 @@ class Library:
     def __init__(self, plan: Plan, dtype: str) -> None:
         inputs, parameters = plan.formula.inputs, plan.formula.parameters
         self._plan, self._dtype = plan, dtype
+        self._mode: Mode = "c" if dtype == "float32" else "c_half"
         self._inputs, self._parameters = inputs, parameters
         self._flat: Flat | None = None
         self._rows: tuple[Any, Any] | None = None
@@ -85,9 +86,9 @@ class Library:
 
     def _flat_kernels(self) -> tuple[cpu.Kernel, cpu.Kernel]:
         plan = self._plan
-        gradient, slopes = plan.backward(self._inputs, "c")
+        gradient, slopes = plan.backward(self._inputs, self._mode)
         return (
-            cpu.Kernel("forward", self._inputs, self._parameters, (plan.value("c"),)),
+            cpu.Kernel("forward", self._inputs, self._parameters, (plan.value(self._mode),)),
             cpu.Kernel("backward", (*self._inputs, gradient), self._parameters, slopes),
         )
 
@@ -113,9 +114,9 @@ class Library:
         """(forward, backward) for parameters with a value per channel, and for their gradients."""
         if self._rows is None:
             plan, count = self._plan, len(self._inputs)
-            gradient, slopes = plan.backward((*self._inputs, *self._parameters), "c")
+            gradient, slopes = plan.backward((*self._inputs, *self._parameters), self._mode)
             kernels = (
-                cpu.Kernel("forward", self._inputs, self._parameters, (plan.value("c"),), (), "rows"),
+                cpu.Kernel("forward", self._inputs, self._parameters, (plan.value(self._mode),), (), "rows"),
                 cpu.Kernel("backward", (*self._inputs, gradient), self._parameters, slopes[:count], slopes[count:], "rows"),
             )
             library = toolchain.load(cpu.source(kernels, self._dtype), cpu.headers())

@@ -13,8 +13,9 @@ Nothing here knows dtypes, shapes or devices.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,11 +43,14 @@ class Lowering:
     Args:
         target: Whose forms the result may use.
         soft: Make torch's own autodiff of the result stable and obey the branch rule.
+        narrow: Results are rounded to a half: a product may go through subnormal floats, which still have
+            ten bits to spare wherever it is a normal number.
     """
 
-    def __init__(self, target: Target, soft: bool = False) -> None:
+    def __init__(self, target: Target, soft: bool = False, narrow: bool = False) -> None:
         self.target = target
         self.soft = soft
+        self.narrow = narrow
         self._done: dict[Node, Node] = {}
         self._products: dict[Node, Node] = {}
 
@@ -94,6 +98,10 @@ class Lowering:
             self._gather(node.args[1], product, not above)
         elif node.op == "reciprocal":
             self._gather(node.args[0], product, not above)
+        elif node.op == "square" and above and _squared(node.args[0]) is not None:
+            decay = _squared(node.args[0])
+            assert decay is not None
+            product.decays.append(decay(*(self._products[a] for a in node.args[0].args)))
         elif node.op == "square" and _falls(node.args[0]):
             self._gather(node.args[0], product, above)
             self._gather(node.args[0], product, above)
@@ -109,7 +117,7 @@ class Lowering:
         row = PRIMITIVES[node.op] if node.args else None
         if decay is not None and self.target == "torch" and row and row.torch is not None and row.expand is None:
             whole = remake(node, lowered)  # torch computes it in one piece
-            decay = Decay(whole, whole, whole)
+            decay = Decay(whole, whole, whole, decay.gone)
         if decay is None:
             ordered = self._products[node] if node in self._products else remake(node, lowered)
             (product.above if above else product.below).append(ordered)
@@ -118,20 +126,26 @@ class Lowering:
 
     def _emit(self, product: _Product) -> Node:
         value = _times(product.above)
+        below = list(product.below)
         for decay in product.decays:
-            if decay.cofactor is not None:
+            if decay.cofactor is not None and decay.cofactor.op == "div":
+                # σ(x)·σ(−x) as z/(1+z)²: one division for both cofactors, and one rounding.
+                value = mul(value, decay.cofactor.args[0])
+                below.append(decay.cofactor.args[1])
+            elif decay.cofactor is not None:
                 value = mul(value, decay.cofactor)
-        if product.below:
-            value = div(value, _times(product.below))
+        if below:
+            value = div(value, _times(below))
         value = mul(_fold_constants_of(product.constant), value)
-        if self.target == "torch":
-            whole = _times(d.whole for d in product.decays)
-            return _zero_if_gone(whole, value, mul(value, whole))
+        if self.target == "torch" or self.narrow:
+            wholes = dict.fromkeys(d.whole for d in product.decays)
+            gone = functools.reduce(functools.partial(op, "or"), (op("eq", w, const(0.0)) for w in wholes))
+            return _zero_if(gone, value, mul(value, _times(d.whole for d in product.decays)))
         for decay in product.decays:
             value = mul(value, decay.hi)
-        # Powers of two: their product is exact, or so small that the whole is 0.
-        lo = _times(d.lo for d in product.decays)
-        return _zero_if_gone(lo, value, mul(value, lo))
+        gone = functools.reduce(functools.partial(op, "or"), dict.fromkeys(d.gone for d in product.decays))
+        # The powers of two are exact; two of them together are 0 only where the whole is.
+        return _zero_if(gone, value, mul(value, _times(d.lo for d in product.decays)))
 
     # -- expansion ---------------------------------------------------------------------------------
 
@@ -160,6 +174,11 @@ def _falls_itself(node: Node) -> bool:
     return row is not None and row.decay is not None and row.decay(*node.args) is not None
 
 
+def _squared(node: Node) -> Callable[..., Decay] | None:
+    row = PRIMITIVES.get(node.op)
+    return None if row is None else row.square_decay
+
+
 def _falls(node: Node) -> bool:
     """Whether a factor of this node has an exponential tail."""
     if node.op in ("mul", "div", "neg", "square"):
@@ -167,11 +186,9 @@ def _falls(node: Node) -> bool:
     return _falls_itself(node)
 
 
-def _zero_if_gone(factor: Node, value: Node, result: Node) -> Node:
-    """0 where a factor underflowed to 0: `value` may be infinite there, and 0·inf is not the limit."""
-    if all(n.op not in ("input", "param") for n in walk(value)):
-        return result
-    return where(op("eq", factor, const(0.0)), const(0.0), result)
+def _zero_if(gone: Node, value: Node, result: Node) -> Node:
+    """0 where a factor has underflowed: `value` may be infinite there, and 0·inf is not the limit."""
+    return result if _is_constant(value) else where(gone, const(0.0), result)
 
 
 def _times(nodes: Iterable[Node]) -> Node:

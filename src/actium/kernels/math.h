@@ -193,12 +193,12 @@ ACT_FN float act_tanh(float x) {
     const float small = ACT_FMA(a * z, ACT_HORNER(5, z, ACT_C_TANH), a);
     return __builtin_copysignf(a < 0.7f ? small : 1.0f - act_tanh_rest_(a), x);
 }
-/* a^3 (1/3 + ...) for 0 <= a < 1.2, with the roundings of a^3 and of 1/3 carried along: three roundings in a row
- * would cost 2.8 ULP. */
+/* a^3 (1/3 + ...) for 0 <= a < 1.2, with the roundings of a^3 and of 1/3 carried along: else up to 2.8 ULP. */
 ACT_FN float act_tanhshrink_small_(float a) {
     const float z = a * a, cube = a * z, low = ACT_FMA(a, ACT_FMA(a, a, -z), ACT_FMA(a, z, -cube));
     const float rest = ACT_FMA(ACT_HORNER(7, z, ACT_C_TANHSHRINK), z, -9.93410776e-09f);
-    return ACT_FMA(0.333333343f, cube, ACT_FMA(cube, rest, 0.333333343f * low));
+    /* The slope in `low` is 1/3 at 0 and, for either of its two parts, within 0.04 of 1/3 - 0.13 z below 1.2. */
+    return ACT_FMA(0.333333343f, cube, ACT_FMA(cube, rest, ACT_FMA(z, -0.13f, 0.333333343f) * low));
 }
 ACT_FN float act_tanhshrink(float x) {
     const float a = __builtin_fabsf(x), small = act_tanhshrink_small_(a);
@@ -236,11 +236,6 @@ ACT_FN float act_times_expsq_(float q, float x, float c) {
 ACT_FN float act_ndtr_cof(float x) {
     const float q = act_mills_(__builtin_fabsf(x));
     return x > 0.0f ? 1.0f - act_times_expsq_(q, x, -0.5f) : q;
-}
-/* Phi(x), sharing its exponential with act_expsq_*(x, -0.5f). */
-ACT_FN float act_ndtr(float x) {
-    const float tail = act_times_expsq_(act_mills_(__builtin_fabsf(x)), x, -0.5f);
-    return x > 0.0f ? 1.0f - tail : tail;
 }
 ACT_FN float act_erf_small_(float a) { return ACT_FMA(a, ACT_HORNER(6, a * a, ACT_C_ERF), a); }
 /* erfc(a) for a >= 3/4. */

@@ -18,7 +18,8 @@ from actium.formula.stabilize import stabilize
 from actium.kernels.lower import Lowering, Target
 
 GRADIENT = "grad_output"
-Mode = Literal["c", "torch", "soft"]  # soft: torch, to be differentiated by torch itself
+# c_half: for half-precision tensors. soft: torch, to be differentiated by torch itself.
+Mode = Literal["c", "c_half", "torch", "soft"]
 
 
 class Plan:
@@ -70,5 +71,5 @@ class Plan:
 
 
 def _lowering(mode: Mode) -> Lowering:
-    target: Target = "c" if mode == "c" else "torch"
-    return Lowering(target, soft=mode == "soft")
+    target: Target = "c" if mode in ("c", "c_half") else "torch"
+    return Lowering(target, soft=mode == "soft", narrow=mode == "c_half")

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Results for people: on a terminal and in a notebook."""

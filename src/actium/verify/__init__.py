@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from actium.verify.certificate import Accuracy, Certificate, Finding, Worst, document, environment
     from actium.verify.oracle import Oracle, Truth
     from actium.verify.run import check
-    from actium.verify.subject import Subject
+    from actium.verify.subject import Subject, subject_of
 
 __all__ = [
     "Accuracy",
@@ -25,12 +25,13 @@ __all__ = [
     "check",
     "document",
     "environment",
+    "subject_of",
 ]
 
 _HOME = {
     **dict.fromkeys(("Accuracy", "Certificate", "Finding", "Worst", "document", "environment"), "certificate"),
     **dict.fromkeys(("Oracle", "Truth"), "oracle"),
-    "Subject": "subject",
+    **dict.fromkeys(("Subject", "subject_of"), "subject"),
     "check": "run",
 }
 

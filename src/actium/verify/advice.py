@@ -47,7 +47,7 @@ def _eject(case: Case) -> str | None:
 
 def for_numbers(case: Case, quantity: Quantity) -> str:
     """For overflow, cancellation and underflow."""
-    known = [name for name in case.same_as if not name.startswith("affine")]
+    known = [name for name in case.same_as if not name.startswith(("affine", "constant", "identity"))]
     if known:
         return f"this is {known[0]}: use that, if it is not this very function; or {_rewrite(case, quantity)}"
     return _rewrite(case, quantity)

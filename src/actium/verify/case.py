@@ -102,18 +102,8 @@ def describe(
 ) -> Finding:
     """A finding about the inputs in `mask`, with the one of highest `rank` as the worst.
 
-    Args:
-        case: The target.
-        check: The check id.
-        severity: How bad.
-        quantity: Output or gradient.
-        mask: Affected inputs; at least one.
-        rank: By which the worst is chosen; NaN counts as highest.
-        what: The predicate of the message: "exceed 1 ULP".
-        suggestion: What to do.
-
-    Returns:
-        The finding, its message in the style of all others: what, how many, worst, got, expected, region.
+    `mask` is not empty, a NaN in `rank` counts as highest, and `what` is the predicate of the message
+    ("exceed 1 ULP"), which says what, how many, the worst input, got, expected and the region.
     """
     at = int(np.argmax(np.where(mask, np.where(np.isnan(rank), np.inf, rank), -np.inf)))
     x, got, expected = (float(a[at]) for a in (quantity.x, quantity.computed, quantity.exact))

@@ -168,6 +168,10 @@ class Certificate:
             lines.append(f"  {dtype:9} {', '.join(parts) or 'nothing to compare'}")
         lines += [f"  {line}" for f in sort_findings(self.findings) for line in str(f).splitlines()]
         lines.append(f"  {len(self.checks_run)} checks run, {len(self.checks_not_run)} not run")
+        reasons: dict[str, list[str]] = {}
+        for check, reason in self.checks_not_run.items():
+            reasons.setdefault(reason, []).append(check)
+        lines += [f"  not run ({reason}): {', '.join(checks)}" for reason, checks in reasons.items()]
         return "\n".join(lines)
 
 

@@ -9,9 +9,9 @@ from the graph derivative, which is one of the things to be judged. Loads neithe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import flint
 import numpy as np
@@ -33,6 +33,7 @@ LEVELS = (64, 192, 576, 1536, 4096)
 _LAST_LEVEL_FOR_NAN = 2
 # Distance from a kink at which its one-sided slopes are taken: relative, and absolute at x = 0.
 _SIDE_RELATIVE, _SIDE_ABSOLUTE = -256, -456
+_STEEPEST = 2.0**100
 _LIMIT_EXPONENTS = (20, 60, 200, 500, 1000)
 
 _BALL, _COMPARE, _LOGIC, _WHERE = range(4)
@@ -81,8 +82,7 @@ class Table:
     undecided: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """One operation: where its result goes, what it is, its operands, and which of them have a slope."""
 
     target: int
@@ -194,8 +194,7 @@ class Oracle:
             for at, number in self._leaves:
                 known[at] = flint.arb(number)
             slopes: list[Any] = [None] * self._size
-            for step in self._constant_steps:
-                _execute(step, known, slopes, _State())
+            _execute(self._constant_steps, known, slopes, _State())
             self._static[precision] = known
         return self._static[precision]
 
@@ -208,8 +207,7 @@ class Oracle:
         if self._seed_place >= 0:
             slopes[self._seed_place] = 1
         state = _State()
-        for step in self._steps:
-            _execute(step, values, slopes, state)
+        _execute(self._steps, values, slopes, state)
         return values[self._root], slopes[self._root], state
 
     def _decide(self, x: Ball, start: int = 0, stop: int = len(LEVELS)) -> tuple[Ball, Ball, _State, int]:
@@ -237,7 +235,8 @@ class Oracle:
             own = _to_float(slope)
             low = high = own
             if state.tie:
-                sides = [s for s in (self._side(x, -1), self._side(x, 1)) if not math.isnan(s)]
+                # A side as steep as sqrt|x| beside 0 has no slope.
+                sides = [s for s in (self._side(x, -1), self._side(x, 1)) if abs(s) < _STEEPEST]
                 low, high = (min(sides), max(sides)) if sides else (own, own)
                 own = low if low == high else own
             qualities = (_quality(value), _quality(slope))
@@ -258,21 +257,34 @@ class Oracle:
         region that no precision decides is not tried to the end at every point of it.
         """
         x = np.asarray(xs, dtype=np.float64)
-        columns = np.empty((4, x.size))
-        undecided = np.zeros(x.size, dtype=np.bool_)
-        start, failures = 0, 0
+        rows: list[tuple[float, float, float, float, bool]] = []
+        before, start, failures = flint.ctx.prec, 0, 0
         for i, point in enumerate(x.tolist()):
             if i % 16 == 0:
                 start = max(start - 1, 0)
+            row = self._plain_row(point, LEVELS[start])
+            if row is not None:
+                failures = 0
+                rows.append(row)
+                continue
             stop = len(LEVELS) if failures < 4 or i % 256 == 0 else 2
             truth, level = self._at(point, min(start, stop - 1), stop)
-            columns[0, i], columns[1, i] = truth.value, truth.slope
-            columns[2, i], columns[3, i] = truth.slope_range
-            undecided[i] = truth.undecided
-            # Only success says where to start: a lone kink or pole must not slow its neighbours down.
+            rows.append((truth.value, truth.slope, *truth.slope_range, truth.undecided))
             failures = failures + 1 if truth.undecided else 0
+            # Only success says where to start: a lone kink or pole must not slow its neighbours down.
             start = level if level < len(LEVELS) - 1 and not math.isnan(truth.value) else start
-        return Table(x, columns[0], columns[1], columns[2], columns[3], undecided)
+        flint.ctx.prec = before
+        columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T.copy()
+        return Table(x, columns[0], columns[1], columns[2], columns[3], columns[4] != 0)
+
+    def _plain_row(self, point: float, precision: int) -> tuple[float, float, float, float, bool] | None:
+        """The usual case in one pass: accurate at this precision, and no kink. Else None."""
+        value, slope, state = self._pass(flint.arb(point), precision)
+        if state.tie or _quality(value) != _ACCURATE or _quality(slope) != _ACCURATE:
+            return None
+        v = float(value.mid() if isinstance(value, flint.arb) else value)
+        s = float(slope.mid() if isinstance(slope, flint.arb) else slope or 0.0)
+        return v, s, s, s, False
 
     def limit(self, sign: int) -> tuple[float | None, float | None]:
         """Limits of value and slope for x → +inf or −inf: a number, ±inf, or None where there is none to be seen."""
@@ -284,47 +296,44 @@ class Oracle:
             flint.ctx.prec = before
 
 
-def _execute(step: _Step, values: list[Any], slopes: list[Any], state: _State) -> None:
-    operands = [values[i] for i in step.operands]
-    if step.kind == _BALL:
-        y = values[step.target] = step.value(*operands)
-        if step.moving:
-            slopes[step.target] = _chain(step, operands, y, slopes)
-    elif step.kind == _COMPARE:
-        values[step.target] = _compare(step, operands[0], operands[1], state)
-    elif step.kind == _WHERE:
-        chosen = step.operands[1] if operands[0] else step.operands[2]
-        values[step.target], slopes[step.target] = values[chosen], slopes[chosen]
-    else:
-        values[step.target] = step.value(*operands)
+def _execute(steps: Iterable[_Step], values: list[Any], slopes: list[Any], state: _State) -> None:
+    """Run operations in order. None stands for a slope that is exactly 0, so that 0·inf never arises."""
+    for target, kind, function, partials_of, operands, moving, verdict in steps:
+        given = [values[i] for i in operands]
+        if kind == _BALL:
+            y = values[target] = function(*given)
+            if moving:
+                # Σ ∂y/∂uᵢ · uᵢ′ over the operands that depend on the input.
+                partials = partials_of(*given, y)
+                total: Any = None
+                for i in moving:
+                    inner = slopes[operands[i]]
+                    if inner is not None:
+                        term = partials[i] * inner
+                        total = term if total is None else total + term
+                slopes[target] = total
+        elif kind == _COMPARE:
+            values[target] = _compare(verdict, given[0], given[1], state)
+        elif kind == _WHERE:
+            chosen = operands[1] if given[0] else operands[2]
+            values[target], slopes[target] = values[chosen], slopes[chosen]
+        else:
+            values[target] = function(*given)
 
 
-def _chain(step: _Step, operands: list[Any], y: Any, slopes: list[Any]) -> Any:
-    """Σ ∂y/∂uᵢ · uᵢ′. None stands for a slope that is exactly 0, so that 0·inf never arises."""
-    partials = step.slopes(*operands, y)
-    total: Any = None
-    for i in step.moving:
-        inner = slopes[step.operands[i]]
-        if inner is None:
-            continue
-        term = partials[i] * inner
-        total = term if total is None else total + term
-    return total
-
-
-def _compare(step: _Step, a: Any, b: Any, state: _State) -> bool:
+def _compare(verdict: tuple[bool, bool, bool], a: Any, b: Any, state: _State) -> bool:
     if a < b:
-        return step.verdict[0]
+        return verdict[0]
     if a > b:
-        return step.verdict[2]
+        return verdict[2]
     if a == b:
         state.tie = True
-        return step.verdict[1]
+        return verdict[1]
     if not (_is_number(a) and _is_number(b)):
         return False
     # The balls overlap: more precision may tell; if none does, it is as good as a tie.
     state.tie = state.unsure = True
-    return step.verdict[1]
+    return verdict[1]
 
 
 def _is_number(a: Any) -> bool:
@@ -335,12 +344,12 @@ _NO_NUMBER, _VAGUE, _ACCURATE = range(3)
 
 
 def _quality(ball: Any) -> int:
-    if ball is None or not isinstance(ball, flint.arb):
-        return _ACCURATE
-    if ball.rel_accuracy_bits() >= ACCURACY_BITS and ball.is_finite():
+    if not isinstance(ball, flint.arb):
         return _ACCURATE
     if not ball.is_finite():
         return _NO_NUMBER
+    if ball.rel_accuracy_bits() >= ACCURACY_BITS:
+        return _ACCURATE
     return _ACCURATE if ball.abs_upper() < _FLOOR else _VAGUE
 
 

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from actium.errors import TraceError
 from actium.formula.graph import Formula
+from actium.formula.trace import trace
 
 Call = Callable[[Tensor], Tensor]
 _SEED = 20190823
@@ -41,6 +43,32 @@ class Subject:
     parameters: Mapping[str, float] = field(default_factory=dict)
     module: nn.Module | None = None
     notes: tuple[str, ...] = ()
+
+
+def subject_of(target: str, function: Call) -> Subject:
+    """The subject for a function or module, traced if it can be.
+
+    Where tracing is impossible, or a parameter differs between channels, there is no formula: the function in
+    float64 is then the truth, and a note says why.
+
+    Args:
+        target: What to call it.
+        function: A function of one tensor, or a module.
+
+    Returns:
+        The subject.
+    """
+    module = function if isinstance(function, nn.Module) else None
+    try:
+        traced = trace(function)
+    except TraceError as error:
+        return Subject(target, function, module=module, notes=(f"not traced: {error}",))
+    uneven = [name for name, values in traced.values.items() if len(set(values)) != 1]
+    if uneven:
+        note = f"not traced: parameter {', '.join(uneven)} is not one number"
+        return Subject(target, function, module=module, notes=(note,))
+    numbers = {name: values[0] for name, values in traced.values.items()}
+    return Subject(target, function, traced.formula, numbers, module)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ def ulp_of(exact: Floats, fmt: Format) -> Floats:
         The spacing, 2^(e − p + 1) for 2^e ≤ |exact| < 2^(e+1).
     """
     _, exponent = np.frexp(np.where(np.isfinite(exact), exact, fmt.largest))
-    binade = np.clip(exponent - 1, fmt.min_exponent, fmt.max_exponent)
+    # frexp gives 0 the exponent 0, as if it were of size 1.
+    binade = np.where(exact == 0, fmt.min_exponent, np.clip(exponent - 1, fmt.min_exponent, fmt.max_exponent))
     return np.ldexp(1.0, binade - fmt.significand_bits + 1)
 
 
@@ -50,7 +51,8 @@ def ulp_error(computed: Floats, exact: Floats, fmt: Format) -> Floats:
         >>> float(ulp_error(np.array([1.0]), np.array([1.0 + 2**-8]), FORMATS[torch.bfloat16])[0])
         0.5
     """
-    return np.abs(saturate(computed, fmt) - saturate(exact, fmt)) / ulp_of(exact, fmt)
+    with np.errstate(over="ignore"):
+        return np.abs(saturate(computed, fmt) - saturate(exact, fmt)) / ulp_of(exact, fmt)
 
 
 def conditioned_error(computed: Floats, exact: Floats, sensitivity: Floats, fmt: Format) -> Floats:

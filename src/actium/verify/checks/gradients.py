@@ -23,7 +23,7 @@ from actium.verify.subject import Result, SubjectError
 from actium.verify.sweep import Mask, Quantity, Sweep, curvature, usual
 
 # Autograd nodes that multiply by 0 what was not selected; a NaN there is the classic masked branch.
-_SELECTING = ("Where", "Clamp", "Maximum", "Minimum", "Max", "Min", "Index", "MaskedFill", "Masked", "Abs", "Relu")
+_SELECTING = ("Where", "Clamp", "Maximum", "Minimum", "Max", "Min", "Index", "MaskedFill", "Masked")
 
 # What rounding in the working precision of the function may explain: relative, and relative to its usual slope.
 _RELATIVE = {torch.float64: (2e-5, 2e-6), torch.float32: (2.0**-11, 2.0**-13)}
@@ -41,8 +41,9 @@ def check(case: Case) -> Iterator[Finding]:
         yield from non_finite_gradient(case, swept, q)
         yield from invalid_subgradient(case, q)
         if not any(f.subject == "gradient" for f in wrong):
-            yield from false_zero(case, q, "false-zero-gradient")
-            yield from precision_loss(case, q)
+            elsewhere = ~at_single_points(q)
+            yield from false_zero(case, q, "false-zero-gradient", elsewhere)
+            yield from precision_loss(case, q, elsewhere)
 
 
 def non_finite_gradient(case: Case, swept: Sweep, q: Quantity) -> Iterator[Finding]:
@@ -56,13 +57,28 @@ def non_finite_gradient(case: Case, swept: Sweep, q: Quantity) -> Iterator[Findi
         yield Finding(**{**vars(finding), "message": message, "suggestion": advice.for_masked_branch(case)})
 
 
-def invalid_subgradient(case: Case, q: Quantity) -> Iterator[Finding]:
-    """A gradient at a kink outside the one-sided slopes. One input, so it is a warning."""
-    slack = 2.0**-6 * np.maximum(np.abs(q.low), np.abs(q.high))
+def at_single_points(q: Quantity) -> Mask:
+    """Inputs at which the gradient is off by much, while it is right on both sides: the mark of a mishandled tie."""
+    slack = 2.0**-5 * np.maximum(np.maximum(np.abs(q.low), np.abs(q.high)), usual(q.x, q.low))
     with np.errstate(invalid="ignore"):
-        mask = (q.low < q.high) & np.isfinite(q.computed) & (np.abs(q.computed - q.exact) > slack)
+        off = np.isfinite(q.computed) & q.known & (np.abs(q.computed - q.exact) > slack)
+    kink = q.low < q.high
+    with np.errstate(invalid="ignore"):
+        clean = np.append(np.append(True, np.abs(q.computed - q.exact) <= slack / 8), True)
+    starts = np.flatnonzero(off & ~np.append(False, off[:-1]))
+    ends = np.flatnonzero(off & ~np.append(off[1:], False))
+    single = np.zeros_like(off)
+    for first, last in zip(starts, ends, strict=True):
+        one_point = q.x[first] == q.x[last]  # −0 and +0 are one
+        single[first : last + 1] = one_point and clean[first] and clean[last + 2]
+    return off & (kink | single)
+
+
+def invalid_subgradient(case: Case, q: Quantity) -> Iterator[Finding]:
+    """A gradient at one point outside the one-sided slopes there. One input, so it is a warning."""
+    mask = at_single_points(q)
     if mask.any():
-        what = "are kinks where the gradient lies outside the one-sided slopes"
+        what = "are single points where the gradient lies outside the one-sided slopes"
         fix = "return a value between the two one-sided derivatives; check how `abs`, `sign` and `max` act at the tie"
         yield describe(case, "invalid-subgradient", "warn", q, mask, np.abs(q.computed - q.exact), what, fix)
 
@@ -144,9 +160,11 @@ def _wrong(case: Case, name: str, dtype: torch.dtype, result: Result, table: Tab
     q = Quantity("output" if output else "gradient", format_of(dtype), x, got, low, high, sensitivity)
     relative, floor = _RELATIVE[dtype]
     with np.errstate(invalid="ignore", over="ignore"):
-        allowed = relative * (np.abs(q.exact) + np.nan_to_num(sensitivity)) + floor * usual(x, exact)
+        allowed = relative * (np.abs(q.exact) + np.nan_to_num(sensitivity)) + floor * max(usual(x, exact), 2.0**-20)
         mask = np.isfinite(got) & (low == high) & np.isfinite(exact) & (np.abs(got - q.exact) > allowed)
         rank = np.abs(got - q.exact) / np.maximum(allowed, 1e-300)
+    if not output:
+        mask &= ~at_single_points(q)
     if not mask.any():
         return
     check_id = "precision-loss" if output else "wrong-gradient"

@@ -60,6 +60,8 @@ def _affine(case: Case) -> str | None:
         return None
     if not _equal(case.reference.table(many).value, slope * many + offset):
         return None
+    if abs(slope) < _CLOSE * 2.0**-20:
+        return f"constant: {offset:.6g}" if abs(offset) > _CLOSE * 2.0**-20 else "constant: 0"
     return f"affine: {slope:.6g}·x + {offset:.6g}" if (slope, offset) != (1.0, 0.0) else "identity"
 
 

@@ -62,20 +62,18 @@ def non_finite(case: Case, q: Quantity, check_id: str, mask: Mask | None = None)
     yield describe(case, check_id, severity, q, mask, -np.abs(q.x), what, advice.for_numbers(case, q))
 
 
-def false_zero(case: Case, q: Quantity, check_id: str) -> Iterator[Finding]:
+def false_zero(case: Case, q: Quantity, check_id: str, where: Mask | None = None) -> Iterator[Finding]:
     """`false-zero` and `false-zero-gradient`. The worst input has the largest exact value."""
-    mask = is_false_zero(q)
+    mask = is_false_zero(q) if where is None else is_false_zero(q) & where
     if mask.any():
         severity: Severity = "fail" if (mask & serious(q)).any() else "warn"
         what = "give 0 where the exact value is a normal number"
         yield describe(case, check_id, severity, q, mask, np.abs(q.exact), what, advice.for_numbers(case, q))
 
 
-def precision_loss(case: Case, q: Quantity) -> Iterator[Finding]:
+def precision_loss(case: Case, q: Quantity, where: Mask | None = None) -> Iterator[Finding]:
     """`precision-loss`, of output or gradient."""
-    mask = is_imprecise(q)
-    if q.name == "gradient":
-        mask &= q.low == q.high
+    mask = is_imprecise(q) if where is None else is_imprecise(q) & where
     if not mask.any():
         return
     grave = mask & serious(q)

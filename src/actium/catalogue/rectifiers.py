@@ -1,0 +1,205 @@
+"""Piecewise linear activations without trained parameters: ReLU and what is cut from straight lines.
+
+In: nothing. Out: `ENTRIES`. A `where` differentiates the branch it selects, so `<=` or `<` decides the gradient at a
+kink; the functions of `formula/compound.py` choose as PyTorch does.
+"""
+
+from __future__ import annotations
+
+from actium.catalogue.entry import Entry, Kink, OutputSlope
+from actium.formula.parameters import Parameter
+
+_TORCH = "PyTorch, torch.nn.functional.{}"
+
+ENTRIES = (
+    Entry(
+        name="identity",
+        class_name="Identity",
+        summary="The input itself.",
+        formula="x",
+        range="(-inf, inf)",
+        source="definition",
+        monotone=True,
+        parity="odd",
+        aliases=("linear",),
+    ),
+    Entry(
+        name="relu",
+        class_name="ReLU",
+        summary="The rectified linear unit, max(x, 0).",
+        formula="relu(x)",
+        range="[0, inf)",
+        source="Nair & Hinton 2010; PyTorch, torch.nn.functional.relu",
+        kinks=(Kink("0", "0"),),
+        monotone=True,
+        output_slope=OutputSlope("where(y <= 0, 0, 1)"),
+        torch_name="relu",
+        note="Half of all inputs get gradient 0; a unit whose input is never positive no longer learns.",
+    ),
+    Entry(
+        name="relu6",
+        class_name="ReLU6",
+        summary="ReLU clipped at 6.",
+        formula="relu6(x)",
+        range="[0, 6]",
+        source="Krizhevsky 2010; PyTorch, torch.nn.functional.relu6",
+        kinks=(Kink("0", "0"), Kink("6", "0")),
+        monotone=True,
+        output_slope=OutputSlope("where(y <= 0, 0, where(y >= 6, 0, 1))"),
+        torch_name="relu6",
+    ),
+    Entry(
+        name="clipped_relu",
+        class_name="ClippedReLU",
+        summary="ReLU clipped at max_value.",
+        formula="hardtanh(x, 0, max_value)",
+        range="[0, max_value]",
+        source="requirement 000, example 1; Hannun et al. 2014, arXiv:1412.5567",
+        parameters=(Parameter("max_value", 6.0, min=0.0),),
+        kinks=(Kink("0", "0", "as relu6"), Kink("max_value", "0", "as relu6")),
+        monotone=True,
+        output_slope=OutputSlope("where(y <= 0, 0, where(y >= max_value, 0, 1))", representable=("max_value",)),
+        note=(
+            "clamp(relu(x), 0, max_value) becomes the constant max_value when that is negative, and raises in float16 "
+            "when it exceeds 65504. Here a negative max_value is refused, and a large one never clips a half."
+        ),
+    ),
+    Entry(
+        name="hardtanh",
+        class_name="Hardtanh",
+        summary="The input clipped to [min_val, max_val].",
+        formula="hardtanh(x, min_val, max_val)",
+        range="[min_val, max_val]",
+        source=_TORCH.format("hardtanh"),
+        parameters=(Parameter("min_val", -1.0), Parameter("max_val", 1.0)),
+        kinks=(Kink("min_val", "0"), Kink("max_val", "0")),
+        monotone=True,
+        parity="odd",
+        output_slope=OutputSlope(
+            "where(y <= min_val, 0, where(y >= max_val, 0, 1))",
+            needs="min_val < max_val",
+            representable=("min_val", "max_val"),
+        ),
+        torch_name="hardtanh",
+    ),
+    Entry(
+        name="leaky_relu",
+        class_name="LeakyReLU",
+        summary="The input above 0, negative_slope times it below.",
+        formula="leaky_relu(x, negative_slope)",
+        range="(-inf, inf)",
+        source="Maas et al. 2013; PyTorch, torch.nn.functional.leaky_relu",
+        parameters=(Parameter("negative_slope", 0.01),),
+        kinks=(Kink("0", "negative_slope"),),
+        monotone=True,
+        output_slope=OutputSlope("where(y <= 0, negative_slope, 1)", needs="negative_slope >= 0"),
+        torch_name="leaky_relu",
+        note=(
+            "max(negative_slope·x, x) is another function for slopes above 1 (at slope 2 it gives −1 for −1, not −2) "
+            "and splits the gradient at 0. In-place training needs a slope of at least 0: below, the output's sign "
+            "does not tell the input's."
+        ),
+    ),
+    Entry(
+        name="rrelu",
+        class_name="RReLU",
+        summary="Leaky ReLU whose slope is drawn from [lower, upper] for each element in training, else their mean.",
+        formula="where(x <= 0, x * ((lower + upper) / 2), x)",
+        range="(-inf, inf)",
+        source="Xu et al. 2015, arXiv:1505.00853; PyTorch, torch.nn.functional.rrelu",
+        parameters=(Parameter("lower", 1.0 / 8), Parameter("upper", 1.0 / 3)),
+        kinks=(Kink("0", "(lower + upper) / 2"),),
+        monotone=True,
+        torch_name="rrelu",
+        calling="rrelu",
+    ),
+    Entry(
+        name="threshold",
+        class_name="Threshold",
+        summary="The input above a threshold, a fixed value at and below it.",
+        formula="threshold(x, threshold, value)",
+        range="[min(threshold, value), inf)",
+        source=_TORCH.format("threshold"),
+        parameters=(Parameter("threshold", 0.0), Parameter("value", 0.0)),
+        kinks=(Kink("threshold", "0"),),
+        monotone=True,
+        torch_name="threshold",
+        note="The function jumps at the threshold unless value equals it.",
+    ),
+    Entry(
+        name="hardsigmoid",
+        class_name="Hardsigmoid",
+        summary="(x + 3)/6 clipped to [0, 1].",
+        formula="hardsigmoid(x)",
+        range="[0, 1]",
+        source="Howard et al. 2019, arXiv:1905.02244; PyTorch, torch.nn.functional.hardsigmoid",
+        kinks=(Kink("-3", "0"), Kink("3", "0")),
+        monotone=True,
+        torch_name="hardsigmoid",
+    ),
+    Entry(
+        name="hardswish",
+        class_name="Hardswish",
+        summary="x·hardsigmoid(x).",
+        formula="hardswish(x)",
+        range="[-0.375, inf)",
+        source="Howard et al. 2019, arXiv:1905.02244; PyTorch, torch.nn.functional.hardswish",
+        kinks=(Kink("-3", "0"), Kink("3", "1")),
+        torch_name="hardswish",
+        note="x·(x + 3)/6 overflows where the result is x itself (bfloat16 above 5.7e37) and is NaN at −inf.",
+    ),
+    Entry(
+        name="hardshrink",
+        class_name="Hardshrink",
+        summary="0 in [−lambd, lambd], the input outside.",
+        formula="hardshrink(x, lambd)",
+        range="(-inf, inf)",
+        source=_TORCH.format("hardshrink"),
+        parameters=(Parameter("lambd", 0.5),),
+        kinks=(Kink("-lambd", "0"), Kink("lambd", "0")),
+        monotone=True,
+        parity="odd",
+        output_slope=OutputSlope("where(y == 0, 0, 1)", needs="lambd >= 0"),
+        torch_name="hardshrink",
+    ),
+    Entry(
+        name="softshrink",
+        class_name="Softshrink",
+        summary="The input moved towards 0 by lambd, and 0 in [−lambd, lambd].",
+        formula="softshrink(x, lambd)",
+        range="(-inf, inf)",
+        source=_TORCH.format("softshrink"),
+        parameters=(Parameter("lambd", 0.5, min=0.0),),
+        kinks=(Kink("-lambd", "0"), Kink("lambd", "0")),
+        monotone=True,
+        parity="odd",
+        torch_name="softshrink",
+    ),
+    Entry(
+        name="scaled_activation",
+        class_name="ScaledActivation",
+        summary="ReLU moved by shift and multiplied by scale.",
+        formula="scale * relu(x + shift)",
+        range="[0, inf)",
+        source="requirement 003, method 2",
+        parameters=(Parameter("scale", 1.0), Parameter("shift", 0.0)),
+        kinks=(Kink("-shift", "0", "as relu"),),
+        monotone=True,
+        aliases=("scaled_relu",),
+        note=(
+            "The values are arguments, kept by pickle and shown by repr, not part of a state_dict. The range is for "
+            "scale > 0."
+        ),
+    ),
+    Entry(
+        name="square_relu",
+        class_name="SquareReLU",
+        summary="The square of ReLU.",
+        formula="where(x <= 0, 0, x**2)",
+        range="[0, inf)",
+        source="So et al. 2021, arXiv:2109.08668",
+        monotone=True,
+        aliases=("squared_relu",),
+        note="Exceeds float16 from x = 255.9 on; bfloat16 has room to 1.8e19.",
+    ),
+)

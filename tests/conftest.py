@@ -1,0 +1,36 @@
+"""What the whole suite shares: one private kernel cache for a run, and a way to set the number of threads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+_CACHE = "ACTIUM_CACHE_DIR"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a cache of its own. Workers inherit it, so that each kernel is built once."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_CACHE] = tempfile.mkdtemp(prefix="actium-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ[_CACHE], ignore_errors=True))
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Set torch's number of threads for the rest of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def fresh_dynamo() -> Iterator[None]:
+    """Let a test compile as if nothing had been compiled before."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()

@@ -1,0 +1,390 @@
+"""The contract of an op on plain tensors: dtype, shape, strides, parameters, limits, reproducibility."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from samples import ALL, PLAIN, REFERENCE, all_halves, assert_same_bits, identify, mish, relu, silu, soft_clip, swish, two
+
+from actium.define import formula
+from actium.kernels import toolchain
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+HALVES = (torch.float16, torch.bfloat16)
+# Of one rounding: half a unit in the last place, and the same again for the kernel's own few operations.
+UNIT = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7, torch.float32: 2.0**-21, torch.float64: 2.0**-46}
+
+
+def sample(*shape: int, dtype=torch.float32, scale: float = 3.0, seed: int = 0) -> torch.Tensor:
+    return (torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale).to(dtype)
+
+
+def gradients(activation, x, grad, **parameters):
+    """Output and gradients of the input and of the parameters that are tensors."""
+    x = x.detach().requires_grad_()
+    leaves = [x, *(p for p in parameters.values() if isinstance(p, torch.Tensor))]
+    y = activation(x, **parameters)
+    return y.detach(), *torch.autograd.grad(y, leaves, grad)
+
+
+# --- dtype ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("activation", ALL, ids=identify)
+def test_value_and_gradient_equal_the_float64_reference(activation, dtype):
+    x = sample(513, dtype=dtype)
+    grad = sample(513, dtype=dtype, seed=1)
+    y, gx = gradients(activation, x, grad)
+    exact_x = x.double().requires_grad_()
+    exact = REFERENCE[activation.name](exact_x, *activation.values())
+    (exact_gx,) = torch.autograd.grad(exact, exact_x, grad.double())
+    assert y.dtype is gx.dtype is dtype
+    assert torch.allclose(y.double(), exact, rtol=UNIT[dtype], atol=1e-6 if dtype in HALVES else UNIT[dtype])
+    assert torch.allclose(gx.double(), exact_gx, rtol=UNIT[dtype], atol=1e-6 if dtype in HALVES else UNIT[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("parameter_dtype", DTYPES, ids=identify)
+def test_output_dtype_is_the_inputs_whatever_the_parameters(dtype, parameter_dtype):
+    x, beta = sample(7, dtype=dtype), torch.tensor([1.5], dtype=parameter_dtype, requires_grad=True)
+    y, gx, gbeta = gradients(swish, x, torch.ones_like(x), beta=beta)
+    assert y.dtype is gx.dtype is dtype
+    assert gbeta.dtype is parameter_dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("autocast_dtype", HALVES, ids=identify)
+def test_autocast_changes_nothing(dtype, autocast_dtype):
+    x, beta = sample(100, dtype=dtype), torch.full((1,), 1.5, requires_grad=True)
+    outside = gradients(swish, x, torch.ones_like(x), beta=beta)
+    with torch.autocast("cpu", dtype=autocast_dtype):
+        inside = gradients(swish, x, torch.ones_like(x), beta=beta)
+    for a, b in zip(inside, outside, strict=True):
+        assert_same_bits(a, b)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=identify)
+@pytest.mark.parametrize("activation", PLAIN, ids=identify)
+def test_halves_are_rounded_once_from_float32(activation, dtype):
+    x = all_halves(dtype)
+    x = x[~x.isnan()]
+    ones = torch.ones_like(x)
+    wide_y, wide_gx = gradients(activation, x.float(), ones.float())
+    y, gx = gradients(activation, x, ones)
+    assert torch.equal(y, wide_y.to(dtype))
+    assert torch.equal(gx, wide_gx.to(dtype))
+
+
+# --- shape ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("activation", [silu, two], ids=identify)
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (1, 1, 1), (2, 3, 4, 5, 6)])
+def test_shape_is_kept(activation, shape, dtype):
+    x = sample(*shape, dtype=dtype).requires_grad_()
+    y = activation(x)
+    assert y.shape == x.shape
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    assert x.grad.dtype is dtype
+
+
+def layouts() -> dict[str, torch.Tensor]:
+    x = sample(4, 6, 8, 10)
+    return {
+        "channels_last": x.contiguous(memory_format=torch.channels_last),
+        "permuted": x.permute(3, 1, 0, 2),
+        "transposed": x.transpose(0, 3),
+        "every other": x[:, ::2],
+        "reversed pair": x.movedim(0, 2)[..., 1::3],
+        "expanded": x[:1, :, :, :1].expand(4, 6, 8, 10),
+        "overlapping": x.reshape(-1).as_strided((20, 30), (3, 1)),
+        "size one with odd stride": x.reshape(-1).as_strided((1, 40, 1), (7, 1, 999)),
+    }
+
+
+DENSE = ("channels_last", "permuted", "transposed")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("layout", layouts())
+def test_layout_changes_no_bit_and_dense_strides_are_kept(layout, dtype):
+    base = layouts()[layout]
+    x = torch.as_strided(sample(2000, dtype=dtype, seed=7), base.shape, base.stride())
+    grad = sample(*x.shape, dtype=dtype, seed=2)
+    for activation in (mish, two):
+        y, gx = gradients(activation, x, grad)
+        flat_y, flat_gx = gradients(activation, x.contiguous(), grad.contiguous())
+        assert_same_bits(y, flat_y)
+        assert_same_bits(gx, flat_gx)
+        if layout in DENSE:
+            assert y.stride() == gx.stride() == x.stride()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+def test_any_grad_output_layout_gives_the_same_bits(dtype):
+    x = sample(6, 8, dtype=dtype)
+    wide = sample(16, 6, dtype=dtype, seed=3)
+    for grad in (wide[::2].T, wide[:8, :1].T.expand(6, 8), wide[:1, :1].expand(6, 8)):
+        expected = gradients(mish, x, grad.contiguous())[1]
+        assert_same_bits(gradients(mish, x, grad)[1], expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("activation", [silu, two], ids=identify)
+@pytest.mark.parametrize("shape", [(1000,), (1,), (1, 1), ()])
+def test_one_expanded_gradient_equals_many_equal_ones(activation, shape, dtype):
+    x = sample(*shape, dtype=dtype).requires_grad_()
+    (gx,) = torch.autograd.grad((activation(x) * 3).sum(), x)
+    one = torch.full((1,) * len(shape), 3, dtype=dtype)
+    (expanded,) = torch.autograd.grad(activation(x), x, one.expand(shape))
+    assert_same_bits(expanded, gx)
+    strided = torch.full((1,), 3, dtype=dtype).as_strided(shape, (0,) * len(shape))
+    assert_same_bits(torch.autograd.grad(activation(x), x, strided)[0], gx)
+
+
+# --- reproducibility -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=identify)
+@pytest.mark.parametrize("activation", ALL, ids=identify)
+def test_alignment_and_position_change_no_bit(activation, dtype):
+    count = 1100
+    x, grad = sample(count, dtype=dtype, scale=20), sample(count, dtype=dtype, seed=1)
+    expected = gradients(activation, x, grad)
+    for offset in range(17):
+        shifted_x = torch.cat([torch.zeros(offset, dtype=dtype), x])[offset:]
+        shifted_grad = torch.cat([torch.zeros(16 - offset, dtype=dtype), grad])[16 - offset :]
+        for got, want in zip(gradients(activation, shifted_x, shifted_grad), expected, strict=True):
+            assert_same_bits(got, want)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(5))
+    for got, want in zip(gradients(activation, x[order], grad[order]), expected, strict=True):
+        assert_same_bits(got, want[order])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=identify)
+@pytest.mark.parametrize("activation", [mish, two], ids=identify)
+def test_batch_split_changes_no_bit(activation, dtype):
+    x, grad = sample(1537, dtype=dtype), sample(1537, dtype=dtype, seed=1)
+    whole = gradients(activation, x, grad)
+    for size in (1, 15, 512, 600):
+        parts = [gradients(activation, a, g) for a, g in zip(x.split(size), grad.split(size), strict=True)]
+        for got, want in zip(zip(*parts, strict=True), whole, strict=True):
+            assert_same_bits(torch.cat(got), want)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=identify)
+def test_number_of_threads_changes_no_bit(dtype, threads):
+    x, grad = sample(3, 64, 1100, dtype=dtype), sample(3, 64, 1100, dtype=dtype, seed=1)
+    per_channel = sample(64, scale=1.0, seed=4).requires_grad_()
+    cases = [(mish, {}), (swish, {"beta": torch.ones(1, requires_grad=True)})]
+    cases += [(swish, {"beta": per_channel, "channel_dim": 1})]
+    for activation, parameters in cases:
+        results = []
+        for count in (1, 2, 3, 5):
+            threads(count)
+            results.append(gradients(activation, x, grad, **parameters))
+        for other in results[1:]:
+            for got, want in zip(other, results[0], strict=True):
+                assert_same_bits(got, want)
+
+
+def test_serial_and_threaded_kernels_agree_on_every_bit(threads):
+    threads(2)
+    x = sample(1 << 17)
+    whole = gradients(silu, x, torch.ones_like(x))
+    parts = [gradients(silu, part, torch.ones_like(part)) for part in x.split(1 << 12)]
+    for got, want in zip(zip(*parts, strict=True), whole, strict=True):
+        assert_same_bits(torch.cat(got), want)
+
+
+def test_number_scalar_tensor_and_equal_channels_give_the_same_bits():
+    x, grad = sample(5, 7, 9), sample(5, 7, 9, seed=1)
+    expected = gradients(swish, x, grad, beta=0.75)
+    for beta, dim in ((torch.full((1,), 0.75), None), (torch.full((7,), 0.75), 1), (torch.full((9,), 0.75), -1)):
+        got = gradients(swish, x, grad, beta=beta.requires_grad_(), channel_dim=dim)
+        assert_same_bits(got[0], expected[0])
+        assert_same_bits(got[1], expected[1])
+
+
+# --- parameters ----------------------------------------------------------------------------------------
+
+
+def parameter_reference(activation, x, grad, values, channel_dim):
+    """Gradients of parameters in float64, and the sum of the absolute terms they are made of."""
+    shape = [1] * x.dim()
+    if channel_dim is not None:
+        shape[channel_dim] = -1
+    x, grad = x.double(), grad.double()
+    spread = [v.detach().double().reshape(shape).expand(x.shape).clone().requires_grad_() for v in values]
+    terms = torch.autograd.grad(REFERENCE[activation.name](x, *spread), spread, grad)
+    others = [d for d in range(x.dim()) if channel_dim is None or d != channel_dim % x.dim()]
+    return [(t.sum(others), t.abs().sum(others)) if others else (t, t.abs()) for t in terms]
+
+
+def assert_parameter_gradients(activation, x, grad, values, channel_dim):
+    given = {p.name: v for p, v in zip(activation.parameters, values, strict=True)}
+    got = gradients(activation, x, grad, channel_dim=channel_dim, **given)[2:]
+    # The slope of tanh(b·x) is conditioned like 2·|b·x| <= 40: what separates this from 2^-24 and 2^-53.
+    unit = max(2.0**-17 if x.dtype is not torch.float64 else 2.0**-45, *(torch.finfo(v.dtype).eps for v in values))
+    exact = parameter_reference(activation, x, grad, values, channel_dim)
+    for g, v, (total, size) in zip(got, values, exact, strict=True):
+        assert g.shape == v.shape
+        assert ((g.double() - total.reshape(v.shape)).abs() <= unit * size.reshape(v.shape) + 1e-30).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("channels", [1, 3, 64, 257])
+@pytest.mark.parametrize("inner", [1, 7, 49, 784])
+def test_per_channel_parameters_with_every_inner_size(channels, inner, dtype):
+    x, grad = sample(3, channels, inner, dtype=dtype), sample(3, channels, inner, dtype=dtype, seed=1)
+    values = [sample(channels, scale=0.3, seed=s).add_(1.0).requires_grad_() for s in (2, 3)]
+    assert_parameter_gradients(two, x, grad, values, 1)
+    y = two(x, *values, channel_dim=1).double()
+    exact = REFERENCE["two"](x.double(), *(v.detach().double()[:, None] for v in values))
+    assert torch.allclose(y, exact, rtol=UNIT[dtype], atol=UNIT[dtype])
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "permuted", "strided", "expanded"])
+@pytest.mark.parametrize("channel_dim", [0, 1, 3, -1, -2])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=identify)
+def test_per_channel_parameters_with_every_layout(layout, channel_dim, dtype):
+    x = sample(4, 5, 6, 7, dtype=dtype)
+    x = {
+        "contiguous": x,
+        "channels_last": x.contiguous(memory_format=torch.channels_last),
+        "permuted": x.permute(2, 3, 1, 0),
+        "strided": x[:, ::2, 1:],
+        "expanded": x[:, :, :1].expand(-1, -1, 6, -1),
+    }[layout]
+    grad = sample(*x.shape, dtype=dtype, seed=1)
+    values = [sample(x.shape[channel_dim], scale=0.3, seed=s).add_(1.0).requires_grad_() for s in (2, 3)]
+    assert_parameter_gradients(two, x, grad, values, channel_dim)
+    given = dict(zip("ab", values, strict=True))
+    flat = gradients(two, x.contiguous(), grad, channel_dim=channel_dim, **given)
+    for got, want in zip(gradients(two, x, grad, channel_dim=channel_dim, **given)[:2], flat[:2], strict=True):
+        assert_same_bits(got, want)
+
+
+@pytest.mark.parametrize("shape", [(1,), ()])
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+def test_scalar_parameter_gradient_is_summed_in_at_least_float32(dtype, shape):
+    x, grad = sample(40_000, dtype=dtype, scale=1.0) + 1, torch.ones(40_000, dtype=dtype)  # the sum passes fp16's range
+    theta = torch.full(shape, 8.0, requires_grad=True)
+    assert_parameter_gradients(soft_clip, x, grad, [theta], None)
+
+
+@pytest.mark.parametrize("which", [(True, False), (False, True), (True, True)])
+def test_only_the_gradients_asked_for_are_computed(which):
+    x = sample(4, 6)
+    a, b = (torch.full((6,), v, requires_grad=need) for v, need in zip((1.5, 0.5), which, strict=True))
+    two(x, a, b, channel_dim=1).sum().backward()
+    assert [p.grad is not None for p in (a, b)] == list(which)
+
+
+def test_mixed_numbers_scalars_and_channels():
+    x = sample(4, 6).requires_grad_()
+    a, b = torch.full((6,), 1.5, requires_grad=True), torch.full((1,), 0.5, requires_grad=True)
+    two(x, a, b, channel_dim=1).sum().backward()
+    expected = [p.detach().double().requires_grad_() for p in (a, b)]
+    REFERENCE["two"](x.detach().double(), *expected).sum().backward()
+    assert torch.allclose(a.grad.double(), expected[0].grad, rtol=1e-6)
+    assert torch.allclose(b.grad.double(), expected[1].grad, rtol=1e-6)
+    assert_same_bits(two(x, a, 0.5, channel_dim=1), two(x, a, b, channel_dim=1))
+
+
+def test_empty_input_gives_zero_parameter_gradients():
+    for shape, dim in (((0, 6), 1), ((3, 6, 0), 1), ((0,), None)):
+        a = torch.ones(6 if dim else 1, requires_grad=True)
+        two(torch.zeros(shape), a, 0.5, channel_dim=dim).sum().backward()
+        assert torch.equal(a.grad, torch.zeros_like(a))
+
+
+# --- limits, NaN, range --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("activation", ALL, ids=identify)
+def test_nan_comes_out_of_output_and_gradient(activation, dtype):
+    for count in (1, 33):
+        x = torch.full((count,), math.nan, dtype=dtype)
+        for result in gradients(activation, x, torch.ones_like(x)):
+            assert result.isnan().all()
+        x = sample(count, dtype=dtype)
+        assert gradients(activation, x, torch.full_like(x, math.nan))[1].isnan().all()
+
+
+LIMITS = {  # f(−inf), f(inf), f′(−inf), f′(inf)
+    "silu": (0, math.inf, 0, 1),
+    "mish": (0, math.inf, 0, 1),
+    "gelu": (0, math.inf, 0, 1),
+    "elu": (-1, math.inf, 0, 1),
+    "softsign": (-1, 1, 0, 0),
+    "hardswish": (0, math.inf, 0, 1),
+    "relu": (0, math.inf, 0, 1),
+    "swish": (0, math.inf, 0, 1),
+    "soft_clip": (-1, 1, 0, 0),
+    "leaky": (-math.inf, math.inf, 0.25, 1),
+    "two": (-1.5, math.inf, 0, 1),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("activation", ALL, ids=identify)
+def test_limits_at_infinity(activation, dtype):
+    x = torch.tensor([-math.inf, math.inf], dtype=dtype)
+    y, gx = gradients(activation, x, torch.ones_like(x))
+    assert [*y.tolist(), *gx.tolist()] == list(LIMITS[activation.name])
+
+
+def test_no_limit_is_nan():
+    sine = formula("sin(x)", name="sine")
+    assert sine(torch.tensor([-math.inf, math.inf])).isnan().all()
+
+
+def test_tail_of_silu_is_normal_where_the_sigmoid_is_subnormal():
+    x = torch.tensor([-89.0, -95.0], requires_grad=True)
+    y = silu(x)
+    y.sum().backward()
+    exact = [-89.0 / (1 + math.exp(89.0)), -95.0 / (1 + math.exp(95.0))]
+    assert y.tolist() == pytest.approx(exact, rel=1e-6)
+    s = [1 / (1 + math.exp(-v)) for v in x.tolist()]
+    assert x.grad.tolist() == pytest.approx([p * (1 + v * (1 - p)) for p, v in zip(s, x.tolist(), strict=True)], rel=1e-6)
+
+
+# --- the rest ------------------------------------------------------------------------------------------
+
+
+def test_at_most_one_tensor_of_the_inputs_dtype_is_saved():
+    for activation in (silu, mish, relu, two):
+        saved = []
+        x = sample(100, dtype=torch.bfloat16).requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):  # noqa: B023
+            activation(x)
+        assert [t.dtype for t in saved] == [torch.bfloat16]
+        assert saved[0].data_ptr() == x.data_ptr()
+
+
+def test_hyper_parameters_do_not_trigger_a_build(monkeypatch):
+    x = sample(64).requires_grad_()
+    soft_clip(x, theta=1.25).sum().backward()
+    soft_clip(x, theta=torch.full((1,), 1.25, requires_grad=True)).sum().backward()
+    builds = []
+    monkeypatch.setattr(toolchain, "load", lambda *a, **k: builds.append(a))
+    for theta in (0.5, 2.0, 1e-3, torch.full((1,), 7.0), torch.full((64,), 3.0, requires_grad=True)):
+        channel_dim = 0 if isinstance(theta, torch.Tensor) else None
+        soft_clip(x, theta=theta, channel_dim=channel_dim).sum().backward()
+    assert builds == []
+
+
+def test_without_kernels_the_result_is_the_same(monkeypatch):
+    monkeypatch.setenv("ACTIUM_DISABLE_KERNELS", "1")
+    eager = formula("x * tanh(log(1 + exp(x)))", name="eager_mish")
+    x = sample(1000)
+    grad = sample(1000, seed=1)
+    for got, want in zip(gradients(eager, x, grad), gradients(mish, x, grad), strict=True):
+        assert torch.allclose(got, want, rtol=2e-6, atol=1e-7)
