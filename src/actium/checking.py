@@ -19,6 +19,7 @@ from actium.as_written import as_written
 from actium.define import Activation
 from actium.errors import TargetError, TraceError
 from actium.formula.graph import Formula, const, parameter, substitute
+from actium.formula.parameters import Parameter
 from actium.formula.trace import Traced, trace
 from actium.module import ActivationModule
 from actium.targets import Found, resolve
@@ -31,7 +32,12 @@ Checkable = str | Formula | Activation | nn.Module | Callable[[Tensor], Tensor]
 
 
 def check(
-    target: Checkable, *, name: str | None = None, dtypes: Iterable[str] = DEFAULT_DTYPES, fused: bool = False
+    target: Checkable,
+    *,
+    name: str | None = None,
+    dtypes: Iterable[str] = DEFAULT_DTYPES,
+    fused: bool = False,
+    **parameters: float,
 ) -> Certificate:
     """Judge an activation function against exact arithmetic.
 
@@ -42,6 +48,7 @@ def check(
         dtypes: Formats to sweep, among float16, bfloat16, float32 and float64.
         fused: Judge what actium makes of a formula. Without it, formula text is judged as it would run in plain
             PyTorch, typed as it stands.
+        **parameters: Values for the names in a formula besides `x`.
 
     Returns:
         The certificate: `certificate.passed`, `certificate.findings`, `certificate.to_json()`.
@@ -56,8 +63,11 @@ def check(
         >>> certificate.verdict, "softplus" in certificate.same_as
         ('fail', True)
     """
-    found = _one(target) if isinstance(target, str) else Found(name or _name_of(target), target)
-    return _check(found if name is None else Found(name, found.value, found.notes), tuple(dtypes), fused)
+    if isinstance(target, str):
+        found = _one(target, parameters)
+    else:
+        found = Found(_name_of(target), target, values=parameters)
+    return _check(found if name is None else replace(found, target=name), tuple(dtypes), fused)
 
 
 def check_all(
@@ -87,8 +97,16 @@ def certificates(found: Iterable[Found], dtypes: Iterable[str], fused: bool) -> 
     return (_check(one, formats, fused) for one in found)
 
 
-def activation_of(text: str) -> Activation:
+def activation_of(text: str, parameters: Mapping[str, float] | None = None, name: str = "activation") -> Activation:
     """The `Activation` of a target: of a formula, a catalogue entry, or a function or module that can be traced.
+
+    Args:
+        text: The target, as for `check`.
+        parameters: Names in a formula besides `x`, with initial values; they become learnable parameters.
+        name: What to call a formula.
+
+    Returns:
+        The activation.
 
     Raises:
         TraceError: If the target's code is no elementwise formula.
@@ -98,23 +116,27 @@ def activation_of(text: str) -> Activation:
         >>> activation_of("torch.nn:SiLU").formula.text
         'x * sigmoid(x)'
     """
-    found = _one(text)
+    found = _one(text, parameters or {})
     value = found.value
     if isinstance(value, Activation):
         return value
     if isinstance(value, Formula):
-        return Activation(value)
+        return _activation(value, found.values, name)
     if isinstance(value, ActivationModule):
         made, numbers = value.activation, _values_of(value)
-        parameters = tuple(replace(p, init=numbers[p.name]) for p in made.parameters)
-        return Activation(made.formula, parameters, name=made.name, source=made.source_note)
+        described = tuple(replace(p, init=numbers[p.name]) for p in made.parameters)
+        return Activation(made.formula, described, name=made.name, source=made.source_note)
     traced = trace(value)
-    name = "activation" if traced.name == "lambda" else traced.name
-    return Activation(traced.formula, traced.parameters, name=name)
+    return Activation(traced.formula, traced.parameters, name=name if traced.name == "lambda" else traced.name)
 
 
-def _one(text: str) -> Found:
-    resolved = resolve(text)
+def _activation(formula: Formula, values: Mapping[str, float], name: str = "activation") -> Activation:
+    described = tuple(Parameter(p, values[p], learnable=True) for p in formula.parameters)
+    return Activation(formula, described, name=name)
+
+
+def _one(text: str, parameters: Mapping[str, float]) -> Found:
+    resolved = resolve(text, parameters)
     if len(resolved.found) != 1:
         names = ", ".join(f.target for f in resolved.found[:3])
         raise TargetError(f"{text} names {len(resolved.found)} activations ({names}, …): choose one, or use check_all")
@@ -143,8 +165,9 @@ def subject_of(found: Found, fused: bool = False) -> Subject:
     if isinstance(value, Formula):
         if not fused:
             note = "the formula as written, in plain PyTorch"
-            return Subject(found.target, as_written(value), value, notes=(*notes, note))
-        value = Activation(value)
+            call = as_written(at_values(value, found.values))
+            return Subject(found.target, call, value, found.values, notes=(*notes, note))
+        value = _activation(value, found.values)
     if isinstance(value, Activation):
         return Subject(found.target, value, truth_of(value), defaults_of(value), notes=notes)
     module = value if isinstance(value, nn.Module) else None

@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 
 FAILED, UNUSABLE = 1, 2
 # An argument that starts with a dash and is not one of these is a formula: -x * sigmoid(x).
-_OPTION = re.compile(r"-|-[oh]|--([a-z][a-z-]*(=.*)?)?", re.DOTALL)
+_OPTION = re.compile(r"-|-[oph]|--([a-z][a-z-]*(=.*)?)?", re.DOTALL)
 
 app = typer.Typer(
     name="actium",
     help="Activation functions: checked on every half-precision number, derived, fused.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # help is plain text, and starts without rich
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,6 +57,10 @@ class Dtype(StrEnum):
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 JsonTo = Annotated[str | None, typer.Option("--json", metavar="PATH|-", help="Write JSON to a file, or to stdout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--param", metavar="NAME=VALUE", help="A name in the formula besides x; may be repeated."),
+]
 Target = Annotated[
     str,
     typer.Argument(
@@ -98,7 +103,9 @@ def _give_up(message: str, debug: bool) -> NoReturn:
 
     if debug:
         traceback.print_exc()
-    typer.echo(f"error: {clean(message)}", err=True)
+    # Behind the message, a formula or trace error has the line that it is about; the caret below that is dropped.
+    first, *rest = [clean(line) for line in message.splitlines() if line.strip(" ^~")] or [""]
+    typer.echo("\n".join([f"error: {first}", *(f"  {line.strip()}" for line in rest[:1])]), err=True)
     raise typer.Exit(UNUSABLE)
 
 
@@ -118,27 +125,34 @@ def _root(
 # --- check ------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(short_help="Check activation functions.")
 def check(
     targets: Annotated[list[str], typer.Argument(metavar="TARGET...", help="What to check; see below.")],
     json_to: JsonTo = None,
     dtype: Annotated[list[Dtype] | None, typer.Option(help="Check this format only; may be repeated.")] = None,
-    fused: Annotated[bool, typer.Option(help="Of a formula, check the kernel that actium makes of it.")] = False,
+    param: Parameters = None,
+    fused: Annotated[
+        bool, typer.Option("--fused", help="Of a formula, check the kernel that actium makes of it.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Check activation functions: exit code 0 without a fail, 1 with one, 2 if a target cannot be loaded.
+    """Check activation functions; the exit code is 0 without a fail, 1 with one, 2 if a target cannot be loaded.
 
-    A TARGET is a formula in x ("x * tanh(exp(x))"), a name from `actium list`, path.py:NAME, package.module:NAME,
-    with literals as arguments if it needs some (path.py:NAME(alpha=0.2)), or path.py:* for all in a file. The named
-    files are imported, so they run. A formula is judged as plain PyTorch would compute it, typed as it stands.
+    A TARGET is a formula in x ("x * tanh(exp(x))"), a name from `actium list`, path.py:NAME or package.module:NAME
+    (with literals as arguments where it needs some: NAME(alpha=0.2)), or path.py:* for everything in a file.
+    Named files are imported, so they run. A formula is judged as plain PyTorch computes it, typed as it stands.
     """
     with _errors(debug):
-        resolved = _resolve(targets)
+        from actium.report.terminal import summary_view
+
+        resolved = _resolve(targets, _parameters(param))
         done: list[Certificate] = []
         for certificate in _certificates(resolved, [d.value for d in dtype or ()], fused):
             done.append(certificate)
             if json_to != "-":
-                _show(certificate, last=len(done) == len(resolved.found))
+                _show(certificate)
+        if json_to != "-" and len(resolved.found) + len(resolved.skipped) > 1:
+            _print(lambda width: summary_view(done, resolved.skipped))
         if json_to is not None:
             _write_json(_document(done, resolved), json_to)
         _report_skipped(resolved)
@@ -162,23 +176,24 @@ def list_(as_json: AsJson = False, debug: Debug = False) -> None:
             _print(lambda width: about.list_view(rows, width))
 
 
-@app.command()
+@app.command(short_help="Show an activation, and draw it.")
 def show(
     target: Target,
     at: Annotated[
         str | None, typer.Option(metavar="X", help="Value and slope at X, decimal or hex (-0x1.64p+6).")
     ] = None,
+    param: Parameters = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Show an activation: formula, derivative, range, limits, kinks, source, LaTeX and a curve."""
     with _errors(debug):
-        point = None if at is None else _number(at)
+        point = None if at is None else _number(at, "--at")
         from actium.checking import activation_of
         from actium.report import about
 
         with _foreign_output():
-            activation = activation_of(target)
+            activation = activation_of(target, _parameters(param))
         facts = about.facts(activation)
         rows = None if point is None else about.at_point(activation, point)
         if as_json:
@@ -189,21 +204,31 @@ def show(
             _print(lambda width: about.about_view(activation, facts, width))
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return float.fromhex(text.strip())
-    except (ValueError, OverflowError):
-        raise TargetError(f"--at {text}: expected a number, such as -89 or -0x1.64p+6") from None
+def _number(text: str, option: str) -> float:
+    for read in (float, float.fromhex):
+        try:
+            return read(text.strip())
+        except (ValueError, OverflowError):
+            continue
+    raise TargetError(f"{option.rstrip()} {text}: expected a number, such as -89 or -0x1.64p+6")
 
 
-@app.command()
+def _parameters(texts: list[str] | None) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise TargetError(f"--param {text}: write NAME=VALUE, such as --param alpha=0.2")
+        values[name.strip()] = _number(value, f"--param {name}=")
+    return values
+
+
+@app.command(short_help="Print a stand-alone PyTorch module.")
 def eject(
     target: Target,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What to call a formula.")] = "activation",
+    param: Parameters = None,
     debug: Debug = False,
 ) -> None:
     """Print a stand-alone PyTorch module of a target, in a stable form; it does not need actium."""
@@ -211,14 +236,14 @@ def eject(
         from actium.checking import activation_of
 
         with _foreign_output():
-            text = activation_of(target).eject()
+            text = activation_of(target, _parameters(param), name).eject()
         if output is None:
             typer.echo(text, nl=False)
         else:
             _write(text, output)
 
 
-@app.command()
+@app.command(short_help="Say what is in use and whether it works.")
 def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
     """Say which compiler and which path are in use, and why; build and run one kernel."""
     with _errors(debug):
@@ -246,12 +271,12 @@ def _print_json(value: Any) -> None:
 # --- Helpers of check ---------------------------------------------------------------------------------------
 
 
-def _resolve(targets: list[str]) -> Resolved:
+def _resolve(targets: list[str], parameters: dict[str, float]) -> Resolved:
     """Load all targets before judging the first, so that a misspelt one is known at once."""
     from actium.targets import Resolved, resolve
 
     with _foreign_output():
-        parts = [resolve(t) for t in targets]
+        parts = [resolve(t, parameters) for t in targets]
     skipped = {target: why for part in parts for target, why in part.skipped.items()}
     return Resolved(tuple(f for part in parts for f in part.found), skipped)
 
@@ -302,12 +327,11 @@ def _progress(total: int) -> Iterator[Any]:
         yield step
 
 
-def _show(certificate: Certificate, last: bool) -> None:
+def _show(certificate: Certificate) -> None:
     from actium.report.terminal import certificate_view
 
     _print(lambda width: certificate_view(certificate, width))
-    if not last:
-        typer.echo()
+    typer.echo()
 
 
 def _report_skipped(resolved: Resolved) -> None:
@@ -335,6 +359,8 @@ def _write_json(value: Any, to: str) -> None:
 
 def _write(text: str, path: Path) -> None:
     """Write a file whole or not at all: a reader never sees half of it."""
+    if not path.parent.is_dir():
+        raise TargetError(f"cannot write {path}: there is no directory {path.parent}")
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

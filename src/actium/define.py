@@ -24,7 +24,7 @@ from actium.formula.parameters import Parameter
 from actium.formula.parse import parse
 from actium.formula.stabilize import stabilize
 from actium.kernels.dispatch import SERIAL, Library, safe_name
-from actium.op import FlatCall, Op, ParameterValue
+from actium.op import FlatCall, Op, ParameterValue, apply_flat
 
 if TYPE_CHECKING:
     from actium.module import ActivationModule
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _is_dynamo_compiling = torch.compiler.is_dynamo_compiling
 _is_grad_enabled = torch.is_grad_enabled
 _dispatch_modes = torch._C._len_torch_dispatch_stack
+_functorch_level = torch._C._functorch.peek_interpreter_stack
 _tracing_state = torch._C._get_tracing_state
 _empty_like = torch.empty_like
 
@@ -111,22 +112,24 @@ class Activation:
                 not _is_dynamo_compiling()
                 and type(input) is Tensor
                 and (call := self._calls.get(input.dtype)) is not None
-                and not (input.requires_grad and _is_grad_enabled())
                 and input.is_cpu
                 and input.is_contiguous()
-                and (count := input.numel()) < SERIAL
                 and not input.is_neg()
                 and forward_ad._current_level < 0
                 and not _dispatch_modes()
                 and _tracing_state() is None
             ):
-                try:
-                    address = input.data_ptr()
-                except RuntimeError:
-                    return self.op(input, self._defaults, channel_dim)
-                y = _empty_like(input)
-                call.forward(address, y.data_ptr(), count, call.values)
-                return y
+                if input.requires_grad and _is_grad_enabled():
+                    if _functorch_level() is None:
+                        return apply_flat(call, input)
+                elif (count := input.numel()) < SERIAL:
+                    try:
+                        address = input.data_ptr()
+                    except RuntimeError:
+                        return self._general(input, channel_dim)
+                    y = _empty_like(input)
+                    call.forward(address, y.data_ptr(), count, call.values)
+                    return y
             return self._general(input, channel_dim)
         if len(args) == len(self.parameters) + 1:
             *args, inplace = args  # type: ignore[assignment]

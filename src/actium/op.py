@@ -93,7 +93,7 @@ class Op:
             and x.is_cpu
             and _is_grad_enabled()
         ):
-            return _apply_flat(call, x)  # type: ignore[no-any-return]
+            return apply_flat(call, x)  # type: ignore[no-any-return]
         return self.many((x,), parameters, channel_dim)
 
     def flat_call(self, dtype: torch.dtype, parameters: tuple[float, ...]) -> FlatCall | None:
@@ -226,17 +226,6 @@ class FlatCall:
         self.values = dispatch.float_array(parameters)
         self.forward, self.backward = flat.forward_serial, flat.backward_serial
 
-    def run(self, x: Tensor) -> Tensor:
-        """The value at a plain contiguous CPU tensor."""
-        y = _empty_like(x)
-        count = x.numel()
-        if count < _SERIAL:
-            self.forward(x.data_ptr(), y.data_ptr(), count, self.values)
-        else:
-            threads = dispatch.threads_for(count)
-            self.flat.forward(x.data_ptr(), y.data_ptr(), count, self.values, threads, dispatch.FRESH_OUTPUT)
-        return y
-
 
 class _Flat(torch.autograd.Function):
     """One contiguous input, parameters that are numbers: `_Fused` without everything that this cannot need."""
@@ -245,25 +234,44 @@ class _Flat(torch.autograd.Function):
     def forward(ctx: Any, call: FlatCall, x: Tensor) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(x)
         ctx.call = call
-        return call.run(x)
+        y = _empty_like(x)
+        count = x.numel()
+        if count < _SERIAL:
+            call.forward(x.data_ptr(), y.data_ptr(), count, call.values)
+        else:
+            threads = dispatch.threads_for(count)
+            call.flat.forward(x.data_ptr(), y.data_ptr(), count, call.values, threads, dispatch.FRESH_OUTPUT)
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
         call: FlatCall = ctx.call
-        if _is_grad_enabled() or not is_plain(grad):
+        if (
+            _is_dynamo_compiling()
+            or _is_grad_enabled()
+            or type(grad) is not Tensor
+            or _functorch_level() is not None
+            or _dispatch_modes()
+            or grad.is_neg()
+        ):
             return None, _differentiable(call.op, (x,), grad, call.parameters, None, (True,))[0]
-        count = x.numel()
-        if count >= _SERIAL or not grad.is_contiguous():
+        if not grad.is_contiguous():  # y.sum().backward() sends one number, expanded
             needed = (True, *(False for _ in call.parameters))
             return None, dispatch.backward(call.op, (x,), grad, call.parameters, None, needed)[0]
         gradient = _empty_like(x)
-        call.backward(x.data_ptr(), grad.data_ptr(), gradient.data_ptr(), count, call.values)
+        count = x.numel()
+        if count < _SERIAL:
+            call.backward(x.data_ptr(), grad.data_ptr(), gradient.data_ptr(), count, call.values)
+        else:
+            addresses = x.data_ptr(), grad.data_ptr(), gradient.data_ptr()
+            threads = dispatch.threads_for(count)
+            call.flat.backward(*addresses, count, call.values, threads, dispatch.FRESH_OUTPUT)
         return None, gradient
 
 
 # What Function.apply calls after it has looked for functorch levels; `Op.__call__` has looked already.
-_apply_flat = super(torch.autograd.Function, _Flat).apply
+apply_flat = super(torch.autograd.Function, _Flat).apply
 
 
 class _Fused(torch.autograd.Function):

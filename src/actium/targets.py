@@ -18,7 +18,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from actium.define import Activation
-from actium.errors import ActiumError, TargetError
+from actium.errors import ActiumError, FormulaError, TargetError
 from actium.formula.graph import Formula
 from actium.formula.parse import parse
 from actium.verify.subject import SubjectError, guarded, one_line
@@ -47,11 +47,13 @@ class Found:
         target: What to call it, such that `resolve` finds it again.
         value: A formula (as written), an `Activation`, a module or a function of one tensor.
         notes: How it was made.
+        values: Numbers for a formula's parameters.
     """
 
     target: str
     value: Formula | Activation | nn.Module | Callable[[Tensor], Tensor]
     notes: tuple[str, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ class Resolved:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def resolve(text: str) -> Resolved:
+def resolve(text: str, parameters: Mapping[str, float] | None = None) -> Resolved:
     """Find what a target names.
 
     Args:
         text: A formula in `x`; a catalogue name; `path.py:Name`, `package.module:Name` or `…:Name(alpha=0.2)` with
             literals as arguments; `path.py:*` or `package.module:*`.
+        parameters: Names that a formula may use besides `x`, with their values. Other targets take none.
 
     Returns:
         One object, or several for `*`.
@@ -86,7 +89,7 @@ def resolve(text: str) -> Resolved:
         LeakyReLU(negative_slope=0.2)
     """
     target = text.strip()
-    place = _FILE.fullmatch(target) or _MODULE.fullmatch(target)
+    place = None if parameters else _FILE.fullmatch(target) or _MODULE.fullmatch(target)
     if place is not None:
         module = _import_file(place["place"]) if place["place"].endswith(".py") else _import_module(place["place"])
         if place["name"].strip() == "*":
@@ -94,8 +97,22 @@ def resolve(text: str) -> Resolved:
         return Resolved((_named(module, place["place"], place["name"]),))
     if _is_path(target):
         raise TargetError(f"{target} is a file: write {target}:NAME for one activation in it, {target}:* for all")
-    found = _catalogue_entry(target)
-    return Resolved((found or Found(target, parse(target)),))
+    found = None if parameters else _catalogue_entry(target)
+    return Resolved((found or Found(target, _formula(target, parameters or {}), values=dict(parameters or {})),))
+
+
+def _formula(target: str, parameters: Mapping[str, float]) -> Formula:
+    from actium import catalogue
+
+    try:
+        return parse(target, parameters=parameters)
+    except FormulaError as error:
+        if _NAME.fullmatch(target) and "(" not in target:
+            catalogue.get(target)  # says which names are near
+        if ":" in target:
+            first = str(error).splitlines()[0]
+            raise TargetError(f"{first}; if it names code, write path/to/file.py:NAME or package:NAME") from error
+        raise
 
 
 def _is_path(target: str) -> bool:
@@ -190,9 +207,9 @@ def _did_you_mean(name: str, candidates: list[str]) -> str:
 
 def _named(module: ModuleType, place: str, text: str) -> Found:
     match = _NAME.fullmatch(text.strip())
-    target = f"{place}:{text.strip()}"
+    target = f"{place}:{text.strip()}".removesuffix(":")
     if match is None:
-        raise TargetError(f"{target}: after the colon comes a name, NAME or NAME(argument=0.2), or * for all")
+        raise TargetError(f"{target}: after a colon comes a name, NAME or NAME(argument=0.2), or * for all")
     value: Any = module
     for part in match["name"].split("."):
         if not hasattr(value, part):
@@ -231,7 +248,7 @@ def _instance(value: Any, target: str, args: Any, kwargs: Any, called: bool) -> 
             raise TargetError(f"{target} is an instance already: leave out the arguments")
         return value, ()
     if not callable(value):
-        raise TargetError(f"{target} is a {type(value).__name__}, expected a function or an nn.Module")
+        raise TargetError(f"{target} is of type {type(value).__name__}; expected a function or an nn.Module")
     needed = _missing(value, kwargs, skip=1 + len(args))
     if args or needed:
         shown = ", ".join(f"{name}=0.5" for name in needed) or "alpha=0.5"

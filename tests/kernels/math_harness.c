@@ -1,11 +1,11 @@
-/* Evaluates the functions of actium's math.h in vectorised loops and measures them against libm, in double or in
+/* Evaluates the functions of actium's math.h and hot.h in vectorised loops and measures them against libm, in double or in
  * long double.
  *
- * Build with `-iquote DIRECTORY` naming the folder of the header under test ("math.h" is ours, <math.h> the system's).
+ * Build with `-iquote DIRECTORY` naming the folder of the headers under test ("math.h" is ours, <math.h> the system's).
  * Exported: act_apply (one function over arrays), act_worst (largest error over encodings), act_reference (the
  * reference itself, so that a test can hold it against ball arithmetic), act_load and act_store (half-precision blocks).
  */
-#include "math.h"
+#include "hot.h"
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -62,6 +62,8 @@ static double ref_ndtr_cof(double x, double c) {
     return (double)(0.398942280401432677939946L / t * (1 - z * (1 - 3 * z * (1 - 5 * z * (1 - 7 * z)))));
 }
 
+static double ref_mills(double x, double c) { return ref_ndtr_cof(-x, c); }
+
 #define FUNCTIONS(X) \
     X(exp, act_exp(x), ref_exp) \
     X(exp2, act_exp2(x), ref_exp2) \
@@ -91,7 +93,22 @@ static double ref_ndtr_cof(double x, double c) {
     X(expsq_hi, act_expsq_hi(x, c), ref_expsq) \
     X(expsq_lo, act_expsq_lo(x, c), ref_expsq) \
     X(min, act_min(x, c), ref_min) \
-    X(max, act_max(x, c), ref_max)
+    X(max, act_max(x, c), ref_max) \
+    X(expn, act_expn(x), ref_exp) \
+    X(expn_hi, act_expn_hi(x), ref_exp) \
+    X(expn_lo, act_expn_lo(x), ref_exp) \
+    X(expsqn, act_expsqn(x, c), ref_expsq) \
+    X(expsqn_hi, act_expsqn_hi(x, c), ref_expsq) \
+    X(expsqn_lo, act_expsqn_lo(x, c), ref_expsq) \
+    X(log1p_unit, act_log1p_unit(x), ref_log1p) \
+    X(mills, act_mills(x), ref_mills) \
+    X(tanh_by_expm1, act_tanh_by_expm1(x), ref_tanh) \
+    X(expn_h, act_expn_h(x), ref_exp) \
+    X(expsqn_h, act_expsqn_h(x, c), ref_expsq) \
+    X(log1p_unit_h, act_log1p_unit_h(x), ref_log1p) \
+    X(mills_h, act_mills_h(x), ref_mills) \
+    X(tanh_h, act_tanh_h(x), ref_tanh) \
+    X(expm1n_h, act_expm1n_h(x), ref_expm1)
 
 #define LOOP(name, value, reference) \
     static void loop_##name(const float* restrict xs, float c, float* restrict ys, ptrdiff_t n) { \

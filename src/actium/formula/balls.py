@@ -35,13 +35,13 @@ def evaluate(root: Node, values: Mapping[Node, float], precision: int = 128) -> 
     try:
         done: dict[Node, Any] = {}
         for node in walk(root):
-            done[node] = _ball(node, [done[a] for a in node.args], values, arb)
+            done[node] = _ball(node, [done[a] for a in node.args], values, arb, precision)
         return done[root]
     finally:
         ctx.prec = before
 
 
-def _ball(node: Node, args: list[Any], values: Mapping[Node, float], arb: Any) -> Any:
+def _ball(node: Node, args: list[Any], values: Mapping[Node, Any], arb: Any, precision: int) -> Any:
     if node.is_const:
         return arb(number_of(node))
     if node.op in ("input", "param"):
@@ -55,8 +55,7 @@ def _ball(node: Node, args: list[Any], values: Mapping[Node, float], arb: Any) -
         return row.ball(*args)
     assert row.expand is not None, node.op
     leaves = [Node("param", (), f"_operand{i}") for i in range(len(args))]
-    inner = {leaf: a for leaf, a in zip(leaves, args, strict=True)}
-    return evaluate(row.expand(*leaves), inner)
+    return evaluate(row.expand(*leaves), dict(zip(leaves, args, strict=True)), precision)
 
 
 def constant_value(node: Node) -> float:

@@ -11,7 +11,7 @@ parameters it costs no more. At a kink the selected branch's slope is taken: a d
 from __future__ import annotations
 
 from actium.errors import DerivativeError
-from actium.formula.graph import Formula, Node, add, const, div, mul, neg, walk, where
+from actium.formula.graph import Formula, Node, add, const, div, is_number, mul, neg, walk, where
 from actium.formula.primitives import PRIMITIVES
 
 
@@ -39,19 +39,26 @@ def _chain(node: Node, slopes: dict[Node, Node]) -> Node:
         raise DerivativeError(f"{node.op} has no derivative: it is made by lowering, after differentiation")
     total = const(0.0)
     for operand, partial in zip(node.args, rule(*node.args, node), strict=True):
-        slope = slopes[operand]
-        if _selects_zero(partial):
-            # The partial is 0 on one side of a kink, where the slope may be infinite: select, never multiply.
-            condition, a, b = partial.args
-            term = where(condition, mul(a, slope), mul(b, slope))
-        else:
-            term = mul(partial, slope)
+        term = _product(partial, slopes[operand])
         total = add(total, term)
     return total
 
 
-def _selects_zero(partial: Node) -> bool:
-    return partial.op == "where" and (partial.args[1].is_const or partial.args[2].is_const)
+def _product(partial: Node, slope: Node) -> Node:
+    """Partial · slope, where a side of a `where` that is 0 is selected and never multiplied.
+
+    In sqrt(clamp(x, 0, 1)) at x = −1 the partial of sqrt is infinite and the slope of clamp 0; in a clamp of an
+    infinite slope it is the other way round. The product is 0 both times, not NaN.
+    """
+    for factor, other in ((partial, slope), (slope, partial)):
+        if _selects_zero(factor):
+            condition, a, b = factor.args
+            return where(condition, _product(a, other), _product(b, other))
+    return mul(partial, slope)
+
+
+def _selects_zero(node: Node) -> bool:
+    return node.op == "where" and any(is_number(branch, 0.0) or _selects_zero(branch) for branch in node.args[1:])
 
 
 def _quotient(node: Node, slopes: dict[Node, Node]) -> Node:

@@ -111,6 +111,15 @@ def _tanh_softplus_rate_slope(u: Ball, y: Ball) -> Ball:
     return y * (n / (1 + n) - n / (n + 2) - 2 * n * (n + 1) / (n * (n + 2) + 2))
 
 
+def _mish_slope_ball(u: Ball) -> Ball:
+    return _tanh_softplus_ball(u) * (1 + u * _tanh_softplus_rate_ball(u))
+
+
+def _mish_slope_slope(u: Ball) -> Ball:
+    rate = _tanh_softplus_rate_ball(u)
+    return _tanh_softplus_ball(u) * rate * (2 + u * (rate + _tanh_softplus_rate_slope(u, 1)))
+
+
 def _sech_ball(u: Ball) -> Ball:
     z = (-abs(u)).exp()  # u.sech() is NaN where cosh(u) exceeds even the exponents of balls
     return 2 * z / (1 + z * z)
@@ -237,7 +246,7 @@ def _exponentials(P: type[Primitive]) -> list[Primitive]:
         P("softplus", 1, None, None, r"\operatorname{{softplus}}({0})", _softplus_ball,
           lambda u, y: (_sigmoid_ball(u),), lambda u, y: (op("sigmoid", u),), expand=ex.softplus),
         P("tanh", 1, "torch.tanh({0})", "act_tanh({0})", r"\tanh({0})", lambda u: u.tanh(),
-          lambda u, y: (_sech_ball(u) ** 2,), lambda u, y: (op("square", op("sech", u)),), soft=ex.tanh_by_exp,
+          lambda u, y: (_sech_ball(u) * _sech_ball(u),), lambda u, y: (op("square", op("sech", u)),), soft=ex.tanh_by_exp,
           decay=ex.tanh_decay),
         P("sinh", 1, "torch.sinh({0})", "act_sinh({0})", r"\sinh({0})", lambda u: u.sinh(),
           lambda u, y: (u.cosh(),), lambda u, y: (op("cosh", u),)),
@@ -253,6 +262,9 @@ def _exponentials(P: type[Primitive]) -> list[Primitive]:
         P("tanh_softplus_rate", 1, None, None, r"\left(\ln\tanh\operatorname{{softplus}}\right)'({0})",
           _tanh_softplus_rate_ball, lambda u, y: (_tanh_softplus_rate_slope(u, y),),
           lambda u, y: (y * ex.tanh_softplus_rate_slope(u),), expand=ex.tanh_softplus_rate),
+        P("mish_slope", 1, None, None, r"\operatorname{{mish}}'({0})", _mish_slope_ball,
+          lambda u, y: (_mish_slope_slope(u),), lambda u, y: (ex.mish_slope_derivative(u),),
+          expand=ex.mish_slope, decay=ex.mish_slope_decay),
         P("sech_softplus", 1, None, None, r"\operatorname{{sech}}(\operatorname{{softplus}}({0}))", _sech_softplus_ball,
           lambda u, y: (-y * _tanh_softplus_ball(u) * _sigmoid_ball(u),),
           lambda u, y: (neg(y * op("tanh_softplus", u) * op("sigmoid", u)),),
@@ -280,7 +292,8 @@ def _others(P: type[Primitive]) -> list[Primitive]:
         P("hypot1", 1, None, "act_hypot1({0})", r"\sqrt{{1 + {0}^2}}", lambda u: (1 + u * u).sqrt(),
           lambda u, y: (u / y,), lambda u, y: (op("isru", u),), expand=ex.hypot1),
         P("isru", 1, None, None, r"\frac{{{0}}}{{\sqrt{{1 + {0}^2}}}}", lambda u: u / (1 + u * u).sqrt(),
-          lambda u, y: (1 / (1 + u * u) ** 1.5,), lambda u, y: ((1.0 / op("hypot1", u)) / (1.0 + op("square", u)),), expand=ex.isru),
+          lambda u, y: (1 / (1 + u * u) ** 1.5,),
+          lambda u, y: ((1.0 / op("hypot1", u)) / (1.0 + op("square", u)),), expand=ex.isru),
         P("softsign", 1, None, None, r"\frac{{{0}}}{{1 + \left|{0}\right|}}", lambda u: u / (1 + abs(u)),
           lambda u, y: (1 / (1 + abs(u)) ** 2,), lambda u, y: (op("square", 1.0 / (1.0 + op("abs", u))),),
           expand=ex.softsign),

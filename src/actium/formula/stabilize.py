@@ -184,6 +184,19 @@ def _gate_rules(node: Node) -> Node | None:
     return None
 
 
+def _mish_rules(node: Node) -> Node | None:
+    """gate(u)·(1 + u·gate′(u)/gate(u)), what the product rule makes of Mish, is one quotient."""
+    if node.op != "mul":
+        return None
+    for gate, rest in (node.args, node.args[::-1]):
+        if gate.op != "tanh_softplus" or rest.op != "add" or not _is_one(rest.args[1]):
+            continue
+        u = gate.args[0]
+        if rest.args[0].op == "mul" and set(rest.args[0].args) == {u, op("tanh_softplus_rate", u)}:
+            return op("mish_slope", u)
+    return None
+
+
 def _factor_rules(node: Node) -> Node | None:
     """g + x·g·h → g·(1 + x·h) for a factor g with an exponential tail.
 
@@ -322,6 +335,7 @@ RULES: tuple[Rule, ...] = (
     _root_rules,
     _where_rules,
     _factor_rules,
+    _mish_rules,
 )
 
 

@@ -6,7 +6,7 @@ fits, a list where it does not. Every piece of foreign text is cleaned and never
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from rich.cells import cell_len
@@ -61,6 +61,22 @@ def certificate_view(certificate: Certificate, width: int) -> RenderableType:
         parts += [Text(), _accuracy_table(certificate.accuracy)]
     parts += [Text(), _not_run(certificate)]
     return Group(*parts)
+
+
+def summary_view(certificates: Sequence[Certificate], skipped: Mapping[str, str]) -> RenderableType:
+    """One line for each of several targets, the checks that found something, and how many of each verdict."""
+    table = Table.grid(padding=(0, 2))
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for c in certificates:
+        worst = "warn" if c.verdict == "warn" else "fail"
+        checks = dict.fromkeys(f.check for f in c.findings if f.severity == worst)
+        mark = Text(f"{_MARK[c.verdict]} {c.verdict}", style=_STYLE[c.verdict])
+        table.add_row(mark, Text(clean(c.target)), Text(", ".join(checks), style="dim"))
+    counts = [f"{n} {v}" for v in ("fail", "warn", "pass") if (n := sum(c.verdict == v for c in certificates))]
+    counts += [f"{len(skipped)} skipped"] if skipped else []
+    return Group(Text(f"{len(certificates)} checked: {', '.join(counts)}", style="bold"), Padding(table, (0, 0, 0, 2)))
 
 
 # --- The head ---------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ _LAST_LEVEL_FOR_NAN = 2
 # Distance from a kink at which its one-sided slopes are taken: relative, and absolute at x = 0.
 _SIDE_RELATIVE, _SIDE_ABSOLUTE = -256, -456
 _STEEPEST = 2.0**100
-_LIMIT_EXPONENTS = (20, 60, 200, 500, 1000)
+# Doubling exponents, so that even log(x) doubles from one to the next.
+_LIMIT_EXPONENTS = (7, 15, 30, 60, 120, 240, 480, 960)
 
 _BALL, _COMPARE, _LOGIC, _WHERE = range(4)
 # Results of a comparison from the sign of a − b.
@@ -368,15 +369,22 @@ def _to_float(ball: Any) -> float:
 
 
 def _limit_of(balls: list[Any]) -> float | None:
-    """The limit of a function from its values at ±2^20 … ±2^1000."""
-    if any(_quality(b) != _ACCURATE for b in balls):
+    """The limit of a function from its values at ±2^7 … ±2^960.
+
+    e^(2^240) exceeds even the exponent range of balls, so the values count up to the first that is no number.
+    """
+    exact: list[Any] = []
+    for b in balls:
+        if _quality(b) != _ACCURATE:
+            break
+        exact.append(flint.arb(0) if b is None else flint.arb(b))
+    if len(exact) < 3:
         return None
-    exact = [flint.arb(0) if b is None else flint.arb(b) for b in balls]
     last, before, middle = exact[-1], exact[-2], exact[-3]
     scale = abs(last) + 1
     if abs(last - before) < scale * 2**-30 and abs(last - middle) < scale * 2**-30:
         return 0.0 if abs(last) < 2**-100 else float(last.mid())
-    # Bounded functions settle between 2^500 and 2^1000; even log(x) doubles.
+    # Bounded functions settle; even log(x) doubles.
     if abs(last) > 1.5 * abs(before) and abs(before) > 1.5 * abs(middle) and (last > 0) == (before > 0):
         return math.inf if last > 0 else -math.inf
     return None

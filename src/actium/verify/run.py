@@ -153,9 +153,11 @@ def _properties(case: Case, obstacle: str | None) -> dict[str, Any]:
     table = next(iter(case.sweeps.values())).slopes
     kinks = np.unique(table.x[(table.slope_low != table.slope_high) & ~np.isnan(table.slope_low)])
     properties["kinks_met"] = [float(k) + 0.0 for k in kinks[:16]]
+    slopeless = int(sum(np.isnan(s.slopes.slope_low).sum() for s in case.sweeps.values()))
     undecided = int(sum(s.slopes.undecided.sum() for s in case.sweeps.values()))
     unknown = int(sum(np.isnan(s.slopes.value).sum() for s in case.sweeps.values()))
-    return properties | {"undecided": undecided, "outside_domain": unknown - undecided if unknown > undecided else 0}
+    outside = max(unknown - undecided, 0)
+    return properties | {"undecided": undecided, "outside_domain": outside, "without_slope": slopeless}
 
 
 def _certificate(
