@@ -71,7 +71,12 @@ def _gauss_ball(u: Ball, c: Ball) -> Ball:
 
 
 def _sigmoid_ball(u: Ball) -> Ball:
-    return 1 / (1 + (-u).exp())
+    z = (-abs(u)).exp()  # e^|u| can exceed even the exponents of balls
+    return (1 if u > 0 else z) / (1 + z)
+
+
+def _squared(u: Ball) -> Ball:
+    return u * u  # flint's u ** 2 is NaN for an inexact ball around 0
 
 
 def _softplus_ball(u: Ball) -> Ball:
@@ -256,7 +261,7 @@ def _exponentials(P: type[Primitive]) -> list[Primitive]:
           lambda u, y: (neg(y * op("tanh", u)),), expand=ex.sech, decay=ex.sech_decay,
           square_decay=ex.sech_square_decay),
         P("tanh_softplus", 1, None, None, r"\tanh(\operatorname{{softplus}}({0}))", _tanh_softplus_ball,
-          lambda u, y: (_sech_softplus_ball(u) ** 2 * _sigmoid_ball(u),),
+          lambda u, y: (_squared(_sech_softplus_ball(u)) * _sigmoid_ball(u),),
           lambda u, y: (y * op("tanh_softplus_rate", u),),
           expand=ex.tanh_softplus, decay=ex.tanh_softplus_decay),
         P("tanh_softplus_rate", 1, None, None, r"\left(\ln\tanh\operatorname{{softplus}}\right)'({0})",
@@ -264,13 +269,13 @@ def _exponentials(P: type[Primitive]) -> list[Primitive]:
           lambda u, y: (y * ex.tanh_softplus_rate_slope(u),), expand=ex.tanh_softplus_rate),
         P("mish_slope", 1, None, None, r"\operatorname{{mish}}'({0})", _mish_slope_ball,
           lambda u, y: (_mish_slope_slope(u),), lambda u, y: (ex.mish_slope_derivative(u),),
-          expand=ex.mish_slope, decay=ex.mish_slope_decay),
+          decay=ex.mish_slope_decay),
         P("sech_softplus", 1, None, None, r"\operatorname{{sech}}(\operatorname{{softplus}}({0}))", _sech_softplus_ball,
           lambda u, y: (-y * _tanh_softplus_ball(u) * _sigmoid_ball(u),),
           lambda u, y: (neg(y * op("tanh_softplus", u) * op("sigmoid", u)),),
           expand=ex.sech_softplus, decay=ex.sech_softplus_decay),
         P("tanhshrink", 1, None, "act_tanhshrink({0})", r"\left({0} - \tanh({0})\right)", _tanhshrink_ball,
-          lambda u, y: (u.tanh() ** 2,), lambda u, y: (op("square", op("tanh", u)),), expand=ex.tanhshrink),
+          lambda u, y: (_squared(u.tanh()),), lambda u, y: (op("square", op("tanh", u)),), expand=ex.tanhshrink),
         P("exp_square", 2, "_exp_square({0}, {1})", "(act_expsq_hi({0}, {1}) * act_expsq_lo({0}, {1}))", "e^{{{1} {0}^2}}", _gauss_ball,
           lambda u, c, y: (2 * c * u * y, u * u * y),
           lambda u, c, y: (2.0 * (c * (u * y)), u * u * y), decay=ex.exp_square_decay),
@@ -295,7 +300,7 @@ def _others(P: type[Primitive]) -> list[Primitive]:
           lambda u, y: (1 / (1 + u * u) ** 1.5,),
           lambda u, y: ((1.0 / op("hypot1", u)) / (1.0 + op("square", u)),), expand=ex.isru),
         P("softsign", 1, None, None, r"\frac{{{0}}}{{1 + \left|{0}\right|}}", lambda u: u / (1 + abs(u)),
-          lambda u, y: (1 / (1 + abs(u)) ** 2,), lambda u, y: (op("square", 1.0 / (1.0 + op("abs", u))),),
+          lambda u, y: (1 / _squared(1 + abs(u)),), lambda u, y: (op("square", 1.0 / (1.0 + op("abs", u))),),
           expand=ex.softsign),
         P("erf", 1, "torch.erf({0})", "act_erf({0})", r"\operatorname{{erf}}({0})", lambda u: u.erf(),
           lambda u, y: (_erf_slope_ball(u),), lambda u, y: (two_over_sqrt_pi * op("exp_square", u, const(-1.0)),)),

@@ -1,0 +1,185 @@
+"""An ejected file needs torch alone, computes the same numbers, and cannot be written by its user's texts."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from actium import catalogue
+from actium.define import Activation, formula
+from actium.eject import eject
+from actium.formula.parameters import learnable
+from actium.verify.encodings import all_encodings
+
+MISH = "x * tanh(log(1 + exp(x)))"
+NAMES = ("mish", "gelu", "elu", "silu", "softplus", "tanhshrink", "hardswish", "srelu", "soft_exponential", "swish")
+
+
+def load(text: str, folder: Path) -> types.ModuleType:
+    path = folder / "ejected.py"
+    path.write_text(text, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("ejected", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def functions(activation: Activation, folder: Path):
+    module = load(eject(activation), folder)
+    return getattr(module, activation.name), module
+
+
+def with_gradient(function, x: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = x.clone().requires_grad_()
+    y = function(leaf)
+    (slope,) = torch.autograd.grad(y, leaf, torch.ones_like(y))
+    return y.detach(), slope
+
+
+def order(t: Tensor) -> Tensor:
+    """Encodings as integers whose difference counts representable steps; both zeros are 0."""
+    bits = t.view(torch.int16).int()
+    return torch.where(bits < 0, -(bits & 0x7FFF), bits)
+
+
+def assert_within_one_step(a: Tensor, b: Tensor) -> None:
+    assert a.dtype == b.dtype
+    assert torch.equal(a.isnan(), b.isnan())
+    far = (order(a) - order(b)).abs()[~a.isnan()]
+    assert int(far.max()) <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_ejected_halves_are_within_one_step_on_every_encoding(name: str, dtype: torch.dtype, tmp_path: Path):
+    activation = catalogue.get(name).activation()
+    theirs, _ = functions(activation, tmp_path)
+    x = all_encodings(dtype)
+    for a, b in zip(with_gradient(activation, x), with_gradient(theirs, x), strict=True):
+        assert_within_one_step(a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ejected_float64_agrees(name: str, tmp_path: Path):
+    activation = catalogue.get(name).activation()
+    theirs, _ = functions(activation, tmp_path)
+    x = torch.cat([torch.linspace(-40, 40, 4001, dtype=torch.float64), torch.tensor([-1e300, -1e5, 1e5, 1e300])])
+    for a, b in zip(with_gradient(activation, x), with_gradient(theirs, x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-300, equal_nan=True)
+
+
+def test_file_runs_where_actium_cannot_be_imported(tmp_path: Path):
+    (tmp_path / "mish_alone.py").write_text(eject(formula(MISH, name="mish")), encoding="utf-8")
+    code = (
+        "import sys\n"
+        "sys.modules['actium'] = None\n"
+        "import torch\n"
+        "from mish_alone import Mish, mish\n"
+        "x = torch.linspace(-200, 200, 1001, dtype=torch.float16, requires_grad=True)\n"
+        "y = Mish()(x)\n"
+        "y.sum().backward()\n"
+        "assert y.dtype == x.dtype and torch.isfinite(x.grad).all()\n"
+        "assert float(y[-1]) == 200.0\n"
+        "print('alone')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "alone\n", done.stderr
+
+
+def test_parameters_are_registered_kept_in_range_and_trained(tmp_path: Path):
+    activation = formula(
+        "where(x > 0, x, alpha * expm1(x)) + beta * x + c",
+        name="shifted_elu",
+        alpha=learnable(0.5, positive=True),
+        beta=learnable(0.25, min=-1.0, max=1.0),
+        c=0.0,
+    )
+    _, module = functions(activation, tmp_path)
+    layer = module.ShiftedElu(channels=3, channel_dim=1)
+    ours = activation.module(channels=3, channel_dim=1)
+    ours.load_state_dict(layer.state_dict())
+    x = torch.linspace(-4, 4, 120).reshape(10, 3, 4)
+    torch.testing.assert_close(layer(x), ours(x))
+    layer(x).sum().backward()
+    ours(x).sum().backward()
+    for (name, a), b in zip(layer.named_parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, msg=name)
+    assert layer.alpha.tolist() == pytest.approx([0.5] * 3)
+    assert "c_=0" in repr(layer)
+    with pytest.raises(ValueError, match=r"alpha must be in \(0, inf\)"):
+        module.ShiftedElu(alpha=-1.0)
+    with pytest.raises(ValueError, match="channel_dim"):
+        module.ShiftedElu(channels=3)
+    with pytest.raises(ValueError, match="do not fit"):
+        layer(torch.zeros(10, 4, 4))
+    assert layer(x.half()).dtype == torch.float16
+
+
+def test_integers_are_refused(tmp_path: Path):
+    theirs, _ = functions(formula("x * tanh(x)", name="f"), tmp_path)
+    with pytest.raises(TypeError, match="floating-point"):
+        theirs(torch.arange(3))
+
+
+def test_ejected_function_composes(tmp_path: Path, fresh_dynamo: None):
+    activation = catalogue.get("swish").activation()
+    theirs, module = functions(activation, tmp_path)
+    x = torch.linspace(-3, 3, 12).reshape(3, 4)
+    torch.testing.assert_close(torch.func.vmap(theirs)(x), theirs(x))
+    torch.testing.assert_close(
+        torch.func.vmap(torch.func.grad(theirs))(x.flatten()), with_gradient(theirs, x.flatten())[1]
+    )
+    compiled = torch.compile(module.Swish(), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), theirs(x))
+
+
+def test_text_from_the_user_cannot_leave_its_comment(tmp_path: Path):
+    evil = 'a"""\nimport os\r\nboom = 1\u2028boom = 2\x0cboom = 3\\'
+    activation = Activation(formula("x * tanh(x)").formula, name='x"""; boom = 4', source=evil, doc=f"{evil}\n{evil}")
+    text = eject(activation)
+    module = load(text, tmp_path)
+    assert not hasattr(module, "boom")
+    assert not hasattr(module, "os")
+    kinds = {type(node) for node in ast.parse(text).body}
+    assert kinds <= {ast.Expr, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef}
+
+
+@pytest.mark.parametrize(
+    "name", ["class", "torch", "nn", "Tensor", "float", "_compute", "lambda", "x", "F1", "__", "match"]
+)
+def test_any_name_gives_a_file_that_works(name: str, tmp_path: Path):
+    text = eject(formula("a * tanh(x)", name=name, a=learnable(1.0)))
+    module = load(text, tmp_path)
+    layers = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, nn.Module)]
+    assert [layer()(torch.zeros(2)).tolist() for layer in layers] == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", ["t0", "s1", "training", "forward", "channels", "wide", "like", "half", "u", "torch"])
+def test_any_parameter_name_gives_a_file_that_works(name: str, tmp_path: Path):
+    activation = formula(f"{name} * tanh({name} * x) * log1p(exp({name} * x))", name="f", **{name: learnable(2.0)})
+    theirs, module = functions(activation, tmp_path)
+    x = torch.linspace(-3, 3, 9, dtype=torch.float64)
+    torch.testing.assert_close(theirs(x), 2 * torch.tanh(2 * x) * nn.functional.softplus(2 * x))
+    torch.testing.assert_close(module.F(3.0)(x), 3 * torch.tanh(3 * x) * nn.functional.softplus(3 * x))
+
+
+@pytest.mark.parametrize("name", list(catalogue.ENTRIES))
+def test_every_entry_ejects_to_a_file_that_the_linter_accepts(name: str, tmp_path: Path):
+    path = tmp_path / "ejected.py"
+    path.write_text(eject(catalogue.get(name).activation()), encoding="utf-8")
+    rules = "E,F,W,I,B,UP,D,ANN,PIE,RUF,C4"
+    command = ["-m", "ruff", "check", "--isolated", "--line-length=120", f"--select={rules}", "--ignore=D107,D203,D213"]
+    done = subprocess.run(
+        [sys.executable, *command, "--ignore=RUF002,RUF003", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,258 @@
+"""Every kind of target is found; every mistake in one is answered with what to do; nothing of its text is executed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from actium.define import Activation
+from actium.errors import ActiumError, FormulaError, TargetError
+from actium.formula.graph import Formula
+from actium.module import ActivationModule
+from actium.targets import resolve
+
+CODE = """
+import torch
+from torch import nn
+from helper_beside import SLOPE
+
+class Gate(nn.Module):
+    def __init__(self, alpha=1.0):
+        super().__init__()
+        self.alpha = alpha
+    def forward(self, x):
+        return x * torch.sigmoid(self.alpha * x)
+    class Inner(nn.Module):
+        def forward(self, x):
+            return x.tanh()
+
+class NeedsTwo(nn.Module):
+    def __init__(self, low, high):
+        super().__init__()
+    def forward(self, x):
+        return x
+
+class Raises(nn.Module):
+    def __init__(self):
+        raise RuntimeError("no\\nway")
+
+class Mixes(nn.Module):
+    def forward(self, x):
+        return torch.softmax(x, -1)
+
+class Shrinks(nn.Module):
+    def forward(self, x):
+        return x.flatten()[:1]
+
+class Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clamp(min=0)
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+class Record:
+    pass
+
+def leak(x, slope=0.1):
+    return torch.where(x > 0, x, SLOPE * slope * x)
+
+def two(x, slope):
+    return x * slope
+
+def settings():
+    return 3
+
+def _private(x):
+    return x
+
+shifted = nn.Sequential(nn.Tanh())
+number = 3
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    (tmp_path / "helper_beside.py").write_text("SLOPE = 2.0\n")
+    (tmp_path / "code_here.py").write_text(CODE)
+    return str(tmp_path / "code_here.py")
+
+
+def only(text: str):
+    (found,) = resolve(text).found
+    return found.value
+
+
+def error(text: str) -> str:
+    with pytest.raises(TargetError) as raised:
+        resolve(text)
+    return str(raised.value)
+
+
+def test_formula_text_is_a_formula():
+    value = only(" x * tanh(exp(x)) ")
+    assert isinstance(value, Formula)
+    assert value.text == "x * tanh(exp(x))"
+
+
+def test_formula_takes_parameters():
+    (found,) = resolve("theta * tanh(x / theta)", {"theta": 2.0}).found
+    assert isinstance(found.value, Formula)
+    assert found.value.parameters == ("theta",)
+    assert found.values == {"theta": 2.0}
+
+
+@pytest.mark.parametrize("name", ["mish", "SiLU", "x_is_not_here"])
+def test_catalogue_name(name: str):
+    if name == "x_is_not_here":
+        assert "no activation 'x_is_not_here'" in error(name)
+    else:
+        assert isinstance(only(name), Activation)
+
+
+def test_misspelt_catalogue_name_is_answered_with_the_near_ones():
+    assert "did you mean mish" in error("mihs")
+
+
+def test_catalogue_name_with_arguments_is_a_module_with_them():
+    value = only("swish(beta=2.0)")
+    assert isinstance(value, ActivationModule)
+    assert value.beta.item() == 2.0
+    assert "no parameter 'gamma'" in error("swish(gamma=1)")
+
+
+def test_call_of_a_catalogue_function_is_a_formula():
+    assert isinstance(only("mish(2 * x)"), Formula)
+
+
+def test_class_in_a_file_is_constructed(place: str):
+    assert only(f"{place}:Gate").alpha == 1.0
+    assert only(f"{place}:Gate(alpha=0.2)").alpha == 0.2
+    assert only(f"{place}:Gate(-3e-1)").alpha == -0.3
+    assert resolve(f"{place}:Gate(0.2)").found[0].notes == ("constructed with 0.2",)
+
+
+def test_nested_name_is_found(place: str):
+    assert only(f"{place}:Gate.Inner")(torch.ones(1)) == torch.ones(1).tanh()
+
+
+def test_function_arguments_go_by_name(place: str):
+    x = torch.tensor([-1.0])
+    assert only(f"{place}:leak")(x).item() == pytest.approx(-0.2)
+    assert only(f"{place}:leak(slope=0.5)")(x).item() == -1.0
+    assert "arguments go by name" in error(f"{place}:leak(0.5)")
+
+
+def test_autograd_function_is_called_through_apply(place: str):
+    assert only(f"{place}:Step")(torch.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]
+
+
+def test_module_path_and_instance(place: str):
+    assert isinstance(only("torch.nn:SiLU"), nn.SiLU)
+    assert only("torch.nn.functional:silu") is torch.nn.functional.silu
+    assert isinstance(only(f"{place}:shifted"), nn.Sequential)
+
+
+def test_package_in_the_current_folder_is_found(place: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(Path(place).parent)
+    assert only("code_here:Gate").alpha == 1.0
+    del sys.modules["code_here"]
+
+
+def test_import_leaves_no_trace(place: str):
+    before = list(sys.path)
+    only(f"{place}:Gate")
+    assert sys.path == before
+    assert not (Path(place).parent / "__pycache__").exists()
+
+
+def test_file_named_like_a_module_does_not_replace_it(tmp_path: Path):
+    (tmp_path / "torch.py").write_text("def f(x):\n    return x\n")
+    assert only(f"{tmp_path}/torch.py:f")(3) == 3
+    assert sys.modules["torch"] is torch
+
+
+def test_everything_in_a_file_is_found_or_skipped_with_a_reason(place: str):
+    resolved = resolve(f"{place}:*")
+    names = {f.target.rpartition(":")[2] for f in resolved.found}
+    skipped = {t.rpartition(":")[2]: why for t, why in resolved.skipped.items()}
+    assert names == {"Gate", "Step", "leak", "shifted"}
+    assert set(skipped) == {"NeedsTwo", "Raises", "Mixes", "Shrinks", "two", "settings"}
+    assert "needs arguments: low, high" in skipped["NeedsTwo"]
+    assert "no way" in skipped["Raises"]
+    assert "depends on others" in skipped["Mixes"]
+    assert "gives shape (1,)" in skipped["Shrinks"]
+    assert "two(slope=0.5)" in skipped["two"]
+    assert "takes no argument" in skipped["settings"]
+
+
+def test_everything_in_a_package_follows_its_public_list():
+    resolved = resolve("torch.nn.modules.activation:*")
+    names = {f.target.rpartition(":")[2] for f in resolved.found}
+    assert {"ReLU", "SiLU", "GELU", "Hardswish", "PReLU"} <= names
+    assert "Softmax" not in names
+    assert "needs arguments: embed_dim" in resolved.skipped["torch.nn.modules.activation:MultiheadAttention"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        (":Gaet", "did you mean Gate"),
+        (":NeedsTwo", "needs arguments: low, high"),
+        (":NeedsTwo(1)", "needs arguments: high"),
+        (":Record", "neither an nn.Module"),
+        (":Raises", "raises when constructed: RuntimeError: no way"),
+        (":two", "two(slope=0.5)"),
+        (":number", "of type int"),
+        (":shifted(1)", "is an instance already"),
+        ("", "is a file: write"),
+        (":", "after a colon comes a name"),
+        (":Gate(alpha=SLOPE)", "arguments must be literals"),
+        (":Gate(**{'alpha': 1})", "arguments must be literals"),
+        (":Gate(alpha=1)(2)", "arguments must be literals"),
+    ],
+)
+def test_mistakes_are_answered_with_what_to_do(place: str, suffix: str, message: str):
+    assert message in error(place + suffix)
+
+
+def test_arguments_are_never_evaluated(place: str, tmp_path: Path):
+    proof = tmp_path / "executed"
+    assert "literals" in error(f"{place}:Gate(alpha=open({str(proof)!r}, 'w'))")
+    assert not proof.exists()
+
+
+def test_missing_files_and_modules(tmp_path: Path):
+    (tmp_path / "model.py").write_text("")
+    assert "did you mean model.py" in error(f"{tmp_path}/modle.py:A")
+    assert "no module named 'nosuch_package'" in error("nosuch_package.part:A")
+    assert "has no activation" in error(f"{tmp_path}/model.py:*")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import torch\n\n1 / 0\n", "ZeroDivisionError: division by zero (line 3)"),
+        ("def f(x:\n", "SyntaxError"),
+        ("import nosuch_dependency\n", "ModuleNotFoundError"),
+        ("import sys\nsys.exit(0)\n", "SystemExit"),
+    ],
+)
+def test_file_that_raises_on_import(tmp_path: Path, code: str, message: str):
+    (tmp_path / "broken_here.py").write_text(code)
+    text = error(f"{tmp_path}/broken_here.py:f")
+    assert "raises on import" in text
+    assert message in text
+    assert "broken_here" not in sys.modules
+
+
+@pytest.mark.parametrize("text", ["", "x.__class__", "tanh(x)*", "sinn(x)", "/etc/passwd:x", "a\x00b", "x" * 5000])
+def test_what_is_nothing_is_a_typed_error(text: str):
+    with pytest.raises((FormulaError, TargetError)) as raised:
+        resolve(text)
+    assert isinstance(raised.value, ActiumError)
