@@ -37,13 +37,13 @@ _TEMPORARY = re.compile(r"[ts]\d+")
 
 _NUMBER = '''
 def _number(value: float, like: Tensor) -> Tensor:
-    """A number in the dtype of `like`; torch.where of two plain numbers would take torch's default dtype."""
+    """Make a number of the dtype of `like`; torch.where of two plain numbers would take torch's default dtype."""
     return torch.full((), value, dtype=like.dtype, device=like.device)
 '''
 
 _SPREAD = '''
 def _spread(value: float | Tensor, like: Tensor, channel_dim: int | None) -> Tensor:
-    """A parameter as a tensor that broadcasts against `like`: a number, one value, or one for each channel."""
+    """Let a parameter broadcast against `like`: a number, one value, or one for each channel."""
     if not isinstance(value, Tensor):
         return _number(value, like)
     if value.numel() == 1:
@@ -57,14 +57,14 @@ def _spread(value: float | Tensor, like: Tensor, channel_dim: int | None) -> Ten
 
 _RAW_ABOVE = f'''
 def _raw_above(distance: float) -> float:
-    """The number whose softplus is `distance`."""
+    """Invert softplus."""
     distance = max(distance, {_NEAREST})
     return distance + math.log(-math.expm1(-distance))
 '''
 
 _RAW_BETWEEN = f'''
 def _raw_between(share: float) -> float:
-    """The number whose sigmoid is `share`."""
+    """Invert sigmoid."""
     share = min(max(share, {_NEAREST}), 1 - {_NEAREST})
     return math.log(share / (1 - share))
 '''
@@ -293,7 +293,7 @@ def _module(activation: Activation, names: _Names) -> str:
     fixed = [name for p, name in described if not p.learnable]
     if fixed:
         shown = ", ".join(f"{name}={{self.{name}:g}}" for name in fixed)
-        lines += ["", "    def extra_repr(self) -> str:", '        """The fixed parameters."""']
+        lines += ["", "    def extra_repr(self) -> str:", '        """Tell the fixed parameters."""']
         lines.append(f'        return f"{shown}"')
     return "\n".join(lines)
 
@@ -351,5 +351,5 @@ def _property(p: Parameter, name: str) -> list[str]:
     else:
         assert high is not None
         value = f"{_literal(high)} - nn.functional.softplus({raw})"
-    about = f'        """Kept in {p.range_text}."""'
+    about = f'        """Give the value, kept in {p.range_text}."""'
     return ["", "    @property", f"    def {name}(self) -> Tensor:", about, f"        return {value}"]

@@ -32,7 +32,7 @@ def test_the_range_holds_and_is_reached(name):
     y = entry.activation()(dense_grid())
     y = y[torch.isfinite(y)]
     interval = entry.interval()
-    slack = 1e-15 * max(1.0, *(abs(e) for e in (interval.low, interval.high) if math.isfinite(e)))
+    slack = 1e-15 * max([1.0, *(abs(e) for e in (interval.low, interval.high) if math.isfinite(e))])
     assert interval.low - slack <= y.min() <= y.max() <= interval.high + slack
     for end, reached in ((interval.low, y.min()), (interval.high, y.max())):
         assert abs(reached) > 1e3 if math.isinf(end) else abs(reached - end) < 2e-3
@@ -56,6 +56,9 @@ def test_the_declared_shape_holds(name):
     y = entry.activation()(x)
     assert bool((y.diff() >= -1e-15).all()) == entry.monotone
     odd, even = bool(torch.allclose(y, -y.flip(0), atol=1e-14)), bool(torch.allclose(y, y.flip(0), atol=1e-14))
+    if name == "soft_exponential":  # its default is the identity; other alphas have no symmetry
+        assert odd
+        return
     assert {"odd": odd, "even": even, None: not (odd or even)}[entry.parity]
 
 
@@ -105,7 +108,8 @@ def test_values_and_gradients_are_those_of_torch_also_at_the_kinks(entry):
             leaf = x.clone().requires_grad_()
             y = function(leaf, *given)
             results.append((y.detach(), torch.autograd.grad(y.sum(), leaf)[0]))
-        torch.testing.assert_close(results[0], results[1], rtol=1e-8, atol=1e-12)
+        # torch multiplies hardsigmoid's gradient by a float32 1/6, in float64 too.
+        torch.testing.assert_close(results[0], results[1], rtol=4e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", NAMES)

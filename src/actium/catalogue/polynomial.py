@@ -70,8 +70,8 @@ def polynomial_entry(degree: int, interval: float = INTERVAL) -> Entry:
         monotone=degree == 1,
         note=(
             f"Starts as the best fit of ReLU on [−{interval:g}, {interval:g}] (least squares at Chebyshev nodes), not "
-            "as the line x/2 that is often given as one. A sum of powers is 0·inf = NaN when a power overflows; Horner's"
-            " scheme is not. It still grows like x^degree: stacked without normalisation, it overflows within a few "
+            "as the line x/2 that is often given as one. A sum of powers is NaN (0·inf) when one overflows; Horner's "
+            "scheme is not. It still grows like x^degree: stacked without normalisation, it overflows within a few "
             "layers. The range is that of the initial coefficients."
         ),
     )
