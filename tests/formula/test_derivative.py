@@ -9,7 +9,7 @@ from identities import BETA, agree, ball, central_difference
 
 from actium.errors import DerivativeError
 from actium.formula.derivative import derivative, differentiate
-from actium.formula.graph import const, op, variable, walk, where
+from actium.formula.graph import const, op, substitute, variable, walk, where
 from actium.formula.parse import parse
 from actium.formula.stabilize import stabilize
 
@@ -37,7 +37,7 @@ SMOOTH = [
 @pytest.mark.parametrize("text", SMOOTH)
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_each_order_is_the_slope_of_the_one_before(text, order, stable):
-    formula = parse(text, parameters={"beta": 1.0})
+    formula = parse(text, parameters={"beta": 1.0} if "beta" in text else {})
     previous = derivative(formula, order=order - 1) if order > 1 else formula
     this = derivative(stabilize(formula), order=order)
     if stable:
@@ -52,8 +52,6 @@ def test_parameter_derivatives(text):
     slope, mixed = derivative(formula, "beta"), derivative(derivative(formula, "beta"), "x")
     other_way = derivative(derivative(formula, "x"), "beta")
     # The same expression with the roles of x and β swapped, so that the difference runs over β.
-    from actium.formula.graph import substitute
-
     swapped = substitute(formula.root, {X: BETA, BETA: X})
     for x in POINTS:
         assert agree(ball(slope.root, x, 1.25, 2000), central_difference(swapped, 1.25, x), 150), x
@@ -97,7 +95,6 @@ def test_a_kink_takes_the_slope_of_the_selected_branch(text, x, expected):
         ("log(where(x > 0, x, 1))", -2.0),
         ("where(x > 0, log(x), x * 0)", -2.0),
         ("where(x > 0, sqrt(x), 0)", 0.0),
-        ("relu(x) * log(where(x > 0, x, 0))", -1.0),
         ("clamp(sqrt(where(x > 0, x, 0)), 0, 1)", -1.0),
         ("min(max(x, 0), 1)**0.5", -1.0),
         ("clamp(x, 0, 1)**0.25", -1.0),
@@ -109,8 +106,6 @@ def test_an_unselected_branch_never_contributes(text, x, stable):
     if stable:
         formula = stabilize(formula)
     value = ball(formula.root, x)
-    if "log(where(x > 0, x, 0))" in text:
-        pytest.skip("0 · log 0 is no value to begin with")
     assert value.is_finite()
     assert float(value.mid()) == 0.0
 

@@ -27,21 +27,20 @@ def limit(root: Node, x: Node, sign: float, values: Mapping[Node, float]) -> flo
     if len(seen) < 2:
         return None
     before, last = seen[-2], seen[-1]
-    if abs(last - before) <= 1e-9 * max(1.0, abs(before)):
+    size = abs(before)
+    if abs(last - before) <= 1e-9 * (size if size > 1 else 1):
         return 0.0 if abs(last) < 1e-11 else float(last)
-    if abs(last) > 1.4 * abs(before) and abs(last) > 20 and last * before > 0:
-        return math.copysign(math.inf, last)
+    if abs(last) > 1.4 * size and abs(last) > 20 and (last > 0) == (before > 0):
+        return math.inf if last > 0 else -math.inf
     return None
 
 
 def _probe(root: Node, x: Node, at: float, values: Mapping[Node, float]) -> Any | None:
+    """The value as an exact number, which may lie far beyond a double: e^(2^160) has to be told from e^(2^80)."""
     ball = evaluate(root, {**values, x: at}, precision=2200)
     if not ball.is_finite() or ball.rad() > abs(ball.mid()) * 1e-6 + 1e-12:
         return None
-    middle = ball.mid()
-    if abs(middle) > 1e300:  # beyond a double: only its growth matters
-        return math.copysign(1e300 * (1 + float(abs(middle).log()) / 1e9), float(middle.sgn()))
-    return float(middle)
+    return ball.mid()
 
 
 def guard(root: Node, exact: Node, x: Node, values: Mapping[Node, float]) -> Node:

@@ -134,6 +134,9 @@ class Lowering:
                 below.append(decay.cofactor.args[1])
             elif decay.cofactor is not None:
                 value = mul(value, decay.cofactor)
+        if not (self.target == "torch" or self.narrow):
+            for decay in product.decays:  # before the division: a rounded quotient would be rounded again
+                value = mul(value, decay.hi)
         if below:
             value = div(value, _times(below))
         value = mul(_fold_constants_of(product.constant), value)
@@ -141,8 +144,6 @@ class Lowering:
             wholes = dict.fromkeys(d.whole for d in product.decays)
             gone = functools.reduce(functools.partial(op, "or"), (op("eq", w, const(0.0)) for w in wholes))
             return _zero_if(gone, value, mul(value, _times(d.whole for d in product.decays)))
-        for decay in product.decays:
-            value = mul(value, decay.hi)
         gone = functools.reduce(functools.partial(op, "or"), dict.fromkeys(d.gone for d in product.decays))
         # The powers of two are exact; two of them together are 0 only where the whole is.
         return _zero_if(gone, value, mul(value, _times(d.lo for d in product.decays)))

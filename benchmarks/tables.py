@@ -1,0 +1,109 @@
+"""Write the measured tables of README.md from `benchmarks/results/`.
+
+The text between `<!-- table NAME -->` and `<!-- end -->` is replaced. Run: `python benchmarks/tables.py [--check]`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def newest(topic: str) -> dict:
+    """The latest result file of a topic."""
+    return json.loads(sorted(RESULTS.glob(f"{topic}_*.json"))[-1].read_text(encoding="utf-8"))
+
+
+def measured_on(result: dict) -> str:
+    m = result["machine"]
+    return f"{m['date']}, {m['cpu']}, {m['threads']} threads, torch {m['torch']}, Python {m['python']}"
+
+
+def ulp(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    if value < 99.5:
+        return f"{value:.2f}"
+    return f"{value:,.0f}" if value < 1e5 else f"{value:.0e}".replace("e+0", "e")
+
+
+def accuracy() -> str:
+    """Both columns of each function in one row: torch → actium."""
+    result = newest("accuracy")
+    rows = {row["target"]: row for row in result["results"]}
+    pairs = [(t, rows[a]) for (t, a) in zip(list(rows)[::2], list(rows)[1::2], strict=True)]
+    lines = [
+        "| function | fp16 output | fp16 gradient | bf16 output | bf16 gradient | bf16 zeros and non-finite values |",
+        "|---|---|---|---|---|---|",
+    ]
+    for target, ours in pairs:
+        theirs = rows[target]
+        cells = [
+            f"{ulp(theirs[key])} → **{ulp(ours[key])}**"
+            for key in (f"{d} {s} ulp" for d in ("float16", "bfloat16") for s in ("output", "gradient"))
+        ]
+        wrong = [sum(v for k, v in row.items() if re.match(r"bfloat16 (false|non)", k)) for row in (theirs, ours)]
+        lines.append(f"| {ours['target']} | {' | '.join(cells)} | {wrong[0]:,} → **{wrong[1]}** |")
+    return "\n".join(lines) + f"\n\nMeasured {measured_on(result)}, by `benchmarks/accuracy.py`."
+
+
+def speed() -> str:
+    result = newest("speed")
+    sizes = ("64Ki", "1Mi", "8Mi")
+    cells: dict[str, dict[tuple[str, str], dict]] = {}
+    for row in result["results"]["rows"]:
+        cells.setdefault(row["function"], {})[row["size"], row["dtype"]] = row
+    lines = [
+        f"| function | {' | '.join(f'{d} {s}' for d in ('fp32', 'bf16') for s in sizes)} | against torch.compile, 1Mi |",
+        "|---|" + "---|" * 7,
+    ]
+    for name, by_cell in cells.items():
+        ratios = [f"{by_cell[s, d]['ratio']:.1f}×" for d in ("float32", "bfloat16") for s in sizes]
+        compiled = [by_cell["1Mi", d]["ratio_to_compile"] for d in ("float32", "bfloat16")]
+        lines.append(f"| {name} | {' | '.join(ratios)} | {compiled[0]:.1f}×, {compiled[1]:.1f}× |")
+    s = result["results"]["summary"]
+    note = (
+        f"Geometric mean {s['geometric_mean']:.2f}×, worst {s['worst']:.2f}×; against torch.compile at 1Mi "
+        f"{s['geometric_mean_to_compile']:.2f}×."
+    )
+    return "\n".join(lines) + f"\n\n{note} Measured {measured_on(result)}, by `benchmarks/speed.py`."
+
+
+def startup() -> str:
+    start, call = newest("startup"), newest("overhead")
+    lines = ["| what | seconds |", "|---|---|"]
+    lines += [f"| {name} | {seconds:.3f} |" for name, seconds in start["results"].items()]
+    ratios = [f"{what.split(',')[0]} {values['ratio']:.2f}×" for what, values in call["results"].items()]
+    note = f"One call at 64 elements, against PyTorch's: {', '.join(ratios)}."
+    scripts = "`benchmarks/startup.py` and `benchmarks/overhead.py`"
+    return "\n".join(lines) + f"\n\n{note} Measured {measured_on(start)}, by {scripts}."
+
+
+def rendered(text: str) -> str:
+    """The README with its tables made anew."""
+
+    def replace(match: re.Match[str]) -> str:
+        table = {"accuracy": accuracy, "speed": speed, "startup": startup}[match[1]]()
+        return f"<!-- table {match[1]} -->\n\n{table}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", replace, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    new = rendered(text)
+    if "--check" in sys.argv:
+        print("README's tables are " + ("up to date" if new == text else "not those of benchmarks/results"))
+        return int(new != text)
+    path.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
