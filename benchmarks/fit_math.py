@@ -97,14 +97,10 @@ def mills(t: arb) -> arb:
     return (t / arb(2).sqrt()).erfc() * square.exp() / 2
 
 
-def mills_by_ratio(name: str, k: float, degree: int) -> Fit:
-    """mills(a) (a + k) as a polynomial in v = (a - k) / (a + k), which maps [0, inf) to [-1, 1)."""
-
-    def value(v: arb) -> arb:
-        a = k * (1 + v) / (1 - v)
-        return mills(a) * (a + k)
-
-    return Fit(name, value, lambda v: 1 / value(v), -1.0, 0.9999, degree)
+def mills_ratio(k: float, v: arb) -> arb:
+    """mills(a) (a + k) with v = (a - k) / (a + k), which maps [0, inf) to [-1, 1)."""
+    a = k * (1 + v) / (1 - v)
+    return mills(a) * (a + k)
 
 
 def erfcx(x: arb) -> arb:
@@ -159,7 +155,6 @@ FITS = (
     Fit("TANHSHRINK", shrink_series, lambda z: z / (arb(1) / 3 + z * shrink_series(z)), 0.0, 1.45, 7),
     odd("SINH", lambda x: x.sinh(), 1.0, 3),
     Fit("ERF", lambda z: z.sqrt().erf() / z.sqrt() - 1, lambda z: z.sqrt() / z.sqrt().erf(), 0.0, 0.91, 6),
-    Fit("MILLS", lambda v: mills(v + 1.4375), lambda v: 1 / mills(v + 1.4375), -1.4375, 1.5625, 12),
     Fit("ERFCX", lambda v: erfcx(v + 1.34375), lambda v: 1 / erfcx(v + 1.34375), -0.59375, 0.78125, 9),
     Fit("TAIL", tail_series, lambda z: z / (1 + z * tail_series(z)), 0.0, 1 / 9, 6),
     odd("ATAN", lambda x: x.atan(), 1.0, 8),
@@ -172,8 +167,8 @@ FITS = (
     Fit("EXPM1_H", exp_rest, lambda r: r**2 / r.expm1(), -0.3475, 0.3475, 3),
     Fit("LOG1P_UNIT", log1p_rest, lambda z: z**2 / z.log1p(), 0.0, 1.0, 8),
     Fit("LOG1P_UNIT_H", log1p_rest, lambda z: z**2 / z.log1p(), 0.0, 1.0, 4),
-    mills_by_ratio("MILLS_V", 3.75, 10),
-    mills_by_ratio("MILLS_V_H", 2.5, 6),
+    Fit("MILLS_V", lambda v: mills_ratio(3.75, v), lambda v: 1 / mills_ratio(3.75, v), -1.0, 0.9999, 10),
+    Fit("MILLS_V_H", lambda v: mills_ratio(2.5, v), lambda v: 1 / mills_ratio(2.5, v), -1.0, 0.9999, 6),
 )
 
 

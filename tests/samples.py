@@ -47,6 +47,26 @@ REFERENCE: dict[str, Callable[..., torch.Tensor]] = {
     "two": lambda x, a, b: a * torch.tanh(b * x) + torch.where(x < a, torch.zeros_like(x * a), x - a),
 }
 
+
+
+def _sech2(u: torch.Tensor) -> torch.Tensor:
+    z = torch.exp(-2 * u.abs())
+    return 4 * z / (1 + z) ** 2
+
+
+# Slopes by hand where float64 autograd of the reference would cancel.
+SLOPE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "silu": lambda x: torch.sigmoid(x) * (1 + x * torch.sigmoid(-x)),
+    "mish": lambda x: (
+        torch.tanh(torch.logaddexp(0 * x, x)) + x * _sech2(torch.logaddexp(0 * x, x)) * torch.sigmoid(x)
+    ),
+    "gelu": lambda x: 0.5 * torch.erfc(-x / 2**0.5) + x * torch.exp(-x * x / 2) / (2 * torch.pi) ** 0.5,
+    "elu": lambda x: torch.exp(x.clamp(max=0.0)),
+    "softsign": lambda x: (1 / (1 + x.abs())) ** 2,
+    "hardswish": lambda x: torch.where(x < 3, torch.where(x > -3, (2 * x + 3) / 6, 0.0), 1.0),
+    "relu": lambda x: (x > 0).double(),
+}
+
 # Two inputs of one shape, as in gated units: swiglu(x, gate).
 GATED = Formula(X * (variable("gate") * op("sigmoid", parameter("beta") * variable("gate"))), ("x", "gate"), ("beta",))
 

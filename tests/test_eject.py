@@ -23,7 +23,6 @@ MISH = "x * tanh(log(1 + exp(x)))"
 # torch differentiates expm1(x) as (e^x - 1) + 1, which is 0 below x = -16.6 in float32.
 LOSSY = pytest.mark.xfail(strict=True, reason="expm1 has no form whose autodiff keeps a small slope")
 NAMES = ("mish", "gelu", "silu", "softplus", "tanhshrink", "hardswish", "srelu", "swish")
-WITH_EXPM1 = tuple(pytest.param(name, marks=LOSSY) for name in ("elu", "celu"))
 
 
 def load(text: str, folder: Path) -> types.ModuleType:
@@ -66,8 +65,14 @@ def test_ejected_value_is_within_one_step_on_every_encoding(name: str, dtype: to
     assert int((order(ours) - order(other)).abs()[~ours.isnan()].max()) <= 1
 
 
-@pytest.mark.parametrize("name", [*NAMES, *WITH_EXPM1])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *((name, torch.float16) for name in (*NAMES, "elu", "celu")),
+        *((name, torch.bfloat16) for name in NAMES),
+        *(pytest.param(name, torch.bfloat16, marks=LOSSY) for name in ("elu", "celu")),
+    ],
+)
 def test_ejected_gradient_is_within_one_step_on_every_finite_encoding(name: str, dtype: torch.dtype, tmp_path: Path):
     activation = catalogue.get(name).activation()
     theirs, _ = functions(activation, tmp_path)
@@ -78,7 +83,7 @@ def test_ejected_gradient_is_within_one_step_on_every_finite_encoding(name: str,
     assert ((steps <= 1) | near_root).all()
 
 
-@pytest.mark.parametrize("name", [*NAMES, *WITH_EXPM1])
+@pytest.mark.parametrize("name", [*NAMES, pytest.param("elu", marks=LOSSY)])
 def test_ejected_float64_agrees(name: str, tmp_path: Path):
     activation = catalogue.get(name).activation()
     theirs, _ = functions(activation, tmp_path)
@@ -88,7 +93,7 @@ def test_ejected_float64_agrees(name: str, tmp_path: Path):
     torch.testing.assert_close(y, y_, rtol=1e-14, atol=0.0)
     root = slope.abs() < 1e-3  # beside a root, cancellation leaves absolute accuracy only
     root &= x.abs() < 4
-    torch.testing.assert_close(slope[~root], slope_[~root], rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(slope[~root], slope_[~root], rtol=1e-12, atol=1e-300)
     torch.testing.assert_close(slope[root], slope_[root], rtol=0.0, atol=1e-15)
 
 

@@ -183,8 +183,7 @@ def subject_of(found: Found, fused: bool = False) -> Subject:
 
 
 def _values_of(module: ActivationModule) -> dict[str, float]:
-    with torch.no_grad():
-        values = {p.name: torch.as_tensor(getattr(module, p.name)) for p in module.activation.parameters}
+    values = {p.name: torch.as_tensor(getattr(module, p.name)).detach() for p in module.activation.parameters}
     return {name: float(value.flatten()[0]) for name, value in values.items()}
 
 

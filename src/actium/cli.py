@@ -205,12 +205,10 @@ def show(
 
 
 def _number(text: str, option: str) -> float:
-    for read in (float, float.fromhex):
-        try:
-            return read(text.strip())
-        except (ValueError, OverflowError):
-            continue
-    raise TargetError(f"{option.rstrip()} {text}: expected a number, such as -89 or -0x1.64p+6")
+    try:
+        return float.fromhex(text) if "0x" in text.lower() else float(text)
+    except (ValueError, OverflowError):
+        raise TargetError(f"{option} {text}: expected a number, such as -89 or -0x1.64p+6") from None
 
 
 def _parameters(texts: list[str] | None) -> dict[str, float]:

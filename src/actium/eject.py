@@ -90,8 +90,8 @@ def eject(activation: Activation) -> str:
         activation to the last bit or the one before; learnable parameters have the same names in `state_dict`.
 
     Example:
-        >>> import actium
-        >>> text = eject(actium.formula("x * tanh(log(1 + exp(x)))", name="mish"))
+        >>> from actium.define import formula
+        >>> text = eject(formula("x * tanh(log(1 + exp(x)))", name="mish"))
         >>> "class Mish(nn.Module)" in text, "actium" in text.replace("Written by actium", "")
         (True, False)
     """

@@ -33,6 +33,7 @@ _is_compiling = torch.compiler.is_compiling
 _functorch_level = torch._C._functorch.peek_interpreter_stack
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _tracing_state = torch._C._get_tracing_state
+_is_legacy_batched = torch._C._functorch.is_legacy_batchedtensor  # autograd.grad(is_grads_batched=True)
 _is_grad_enabled = torch.is_grad_enabled
 _empty_like = torch.empty_like
 _is_dynamo_compiling = torch.compiler.is_dynamo_compiling
@@ -53,6 +54,7 @@ def is_plain(x: Any) -> bool:
         and x.layout is torch.strided
         and not x.is_meta
         and not x.is_neg()
+        and not _is_legacy_batched(x)
     )
 
 
@@ -254,6 +256,7 @@ class _Flat(torch.autograd.Function):
             or _functorch_level() is not None
             or _dispatch_modes()
             or grad.is_neg()
+            or _is_legacy_batched(grad)
         ):
             return None, _differentiable(call.op, (x,), grad, call.parameters, None, (True,))[0]
         if not grad.is_contiguous():  # y.sum().backward() sends one number, expanded

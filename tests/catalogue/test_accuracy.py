@@ -62,8 +62,12 @@ def assert_within_budget(quantity, name, values):
     error = judged(quantity, name, values)
     at = int(np.nanargmax(error))
     where = f"{name} {quantity.name} {quantity.fmt.name} at {quantity.x[at]!r}"
-    assert not np.isnan(quantity.exact).any(), f"{where}: the truth is unknown at {np.isnan(quantity.exact).sum()} inputs"
-    assert error[at] <= budget, f"{where}: {error[at]:.3g} ULP, got {quantity.computed[at]!r}, exact {quantity.exact[at]!r}"
+    assert not np.isnan(quantity.exact).any(), (
+        f"{where}: the truth is unknown at {np.isnan(quantity.exact).sum()} inputs"
+    )
+    assert error[at] <= budget, (
+        f"{where}: {error[at]:.3g} ULP, got {quantity.computed[at]!r}, exact {quantity.exact[at]!r}"
+    )
     false_zero = (quantity.computed == 0) & (np.abs(quantity.exact) >= quantity.fmt.smallest_normal)
     assert not false_zero.any(), f"{where}: 0 at x = {quantity.x[false_zero][:3]}"
     lost = ~np.isfinite(quantity.computed) & quantity.fits

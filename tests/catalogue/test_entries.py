@@ -35,7 +35,7 @@ def test_the_range_holds_and_is_reached(name):
     slack = 1e-15 * max([1.0, *(abs(e) for e in (interval.low, interval.high) if math.isfinite(e))])
     assert interval.low - slack <= y.min() <= y.max() <= interval.high + slack
     for end, reached in ((interval.low, y.min()), (interval.high, y.max())):
-        assert abs(reached) > 1e3 if math.isinf(end) else abs(reached - end) < 2e-3
+        assert abs(reached) > 600 if math.isinf(end) else abs(reached - end) < 2e-3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -168,7 +168,9 @@ def test_softplus_clip_clips_what_the_published_form_does_not():
     torch.testing.assert_close(f(x, 2.0, 5.0), torch.tensor([-2.0, -2.0, 0.0, 2.0, 2.0], dtype=torch.float64))
     grid = torch.linspace(-6, 6, 2001, dtype=torch.float64)
     gaps = [(f(grid, 2.0, beta) - grid.clamp(-2, 2)).abs().max() for beta in (1.0, 5.0, 50.0)]
-    torch.testing.assert_close(torch.stack(gaps[:2]), torch.tensor([0.67, 0.14], dtype=torch.float64), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        torch.stack(gaps[:2]), torch.tensor([0.67, 0.14], dtype=torch.float64), atol=0.01, rtol=0
+    )
     assert gaps[2] < 0.02
 
 
@@ -205,7 +207,12 @@ def test_a_degree_outside_the_range_is_refused(degree):
 @pytest.mark.parametrize(
     ("name", "values"),
     [("clipped_relu", {"max_value": -1.0}), ("scaled_sigmoid", {"scale": 0.0}), ("soft_clip", {"scale": 0.0})]
-    + [("tanh_clip", {"theta": -1.0}), ("softshrink", {"lambd": -0.1}), ("isru", {"alpha": 0.0}), ("elu", {"alpa": 1.0})],
+    + [
+        ("tanh_clip", {"theta": -1.0}),
+        ("softshrink", {"lambd": -0.1}),
+        ("isru", {"alpha": 0.0}),
+        ("elu", {"alpa": 1.0}),
+    ],
 )
 def test_parameters_outside_their_range_are_refused(name, values):
     with pytest.raises(ParameterError):

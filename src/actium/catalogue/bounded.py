@@ -167,7 +167,7 @@ ENTRIES = (
         formula="(softplus(beta * (x + theta)) - softplus(beta * (x - theta))) / beta - theta",
         range="(-theta, theta)",
         source="requirement 004, SoftplusClipping (its example, corrected)",
-        parameters=(Parameter("theta", 1.0, learnable=True, positive=True), Parameter("beta", 5.0, positive=True)),
+        parameters=(Parameter("theta", 1.0, learnable=True, positive=True), Parameter("beta", 4.0, positive=True)),
         monotone=True,
         parity="odd",
         aliases=("softplus_clipping",),

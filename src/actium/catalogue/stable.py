@@ -39,8 +39,8 @@ def softplus_clip() -> Formula:
     """(softplus(t + a) − softplus(t − a) − a)/beta for t = beta·x and a = beta·theta, without differences.
 
     It is odd, so take t ≥ 0. With z = e^−t and w = e^−a, the sum of logarithms is log((1 + z·w)/(z + w)), which is
-    2·artanh(tanh(t/2)·tanh(a/2)): no cancellation, but the product rounds to 1 when both are large. Where t and a
-    exceed 1, min(t, a) + log1p(z·w) − log1p(e^−|t−a|) is used: its first term dominates there.
+    2·artanh(tanh(t/2)·tanh(a/2)): no cancellation, but the product rounds to 1 when both are large. Unless t < ¼
+    or a < 2, min(t, a) + log1p(z·w) − log1p(e^−|t−a|) is used: its first term dominates there.
     """
     beta, theta = parameter("beta"), parameter("theta")
     scaled, a = beta * _X, beta * theta
@@ -49,7 +49,7 @@ def softplus_clip() -> Formula:
     near = op("log1p", product) - op("log1p", neg(product))
     gap = where(t >= a, a - t, t - a)
     far = where(t >= a, a, t) + op("log1p", op("exp", neg(t + a))) - op("log1p", op("exp", gap))
-    size = where(t < 1.0, near, where(a < 1.0, near, far))
+    size = where(t < 0.25, near, where(a < 2.0, near, far))
     return Formula(where(scaled >= 0.0, size, neg(size)) / beta, ("x",), ("theta", "beta"))
 
 

@@ -127,11 +127,17 @@ def tanh_softplus_rate_slope(u: Node) -> Node:
 
 
 def _mish_slope_cofactor(u: Node) -> Node:
-    # n(4(u+1) + (4u+6)n + 4n² + n³)/(n²+2n+2)², over n⁴ where u ≥ 0; u·z there, because 4u overflows and u·z does not.
+    """n(4(u+1) + (4u+6)n + 4n² + n³)/(n²+2n+2)², over n⁴ where u ≥ 0, arranged for the fewest roundings.
+
+    There u meets z before the 4, because 4u overflows and u·z does not.
+    """
     z = exp_negative_abs(u)
     above = 1.0 + z * (4.0 + z * (6.0 + 4.0 * z) + 4.0 * (u * z) * (1.0 + z))
-    below = 4.0 * (1.0 + u) + z * ((6.0 + 4.0 * u) + z * (4.0 + z))
-    return where(u >= 0.0, above, below) / op("square", _mish_denominator(u))
+    below = 4.0 * (1.0 + u) + z * (2.0 + z * (4.0 + z)) + 4.0 * (z * (1.0 + u))
+    square = where(
+        u >= 0.0, 1.0 + z * (4.0 + z * (8.0 + z * (8.0 + 4.0 * z))), 4.0 + z * (8.0 + z * (8.0 + z * (4.0 + z)))
+    )
+    return where(u >= 0.0, above, below) / square
 
 
 def mish_slope_derivative(u: Node) -> Node:

@@ -10,6 +10,7 @@ In: lowered graphs of outputs and sums over named inputs and parameters. Out: C 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
@@ -74,13 +75,14 @@ def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -
     """Statements that compute shared nodes once, and the expression of each root."""
     text = dict(names)
     statements: list[str] = []
+    split = {node.args[0] for node in walk(*roots) if node.op == "exp_hi"}
     for node in walk(*roots):
         if node in text:
             continue
         if node.is_const:
             text[node] = _literal(number_of(node))
             continue
-        template = _hot_form(node, narrow) or PRIMITIVES[node.op].c
+        template = _hot_form(node, narrow, split) or PRIMITIVES[node.op].c
         if template is None:
             raise KernelError(f"{node.op} has no C form: it must be lowered first")
         expression = template.format(*(text[a] for a in node.args))
@@ -98,9 +100,11 @@ _FALLING_SQUARE = {"exp_square": "act_expsqn", "expsq_hi": "act_expsqn_hi", "exp
 _ALWAYS = {"tanh": ("act_tanh_by_expm1", "act_tanh_h"), "mills": ("act_mills", "act_mills_h")}
 
 
-def _hot_form(node: Node, narrow: bool) -> str | None:
-    """A cheaper C form that the node's operands allow."""
+def _hot_form(node: Node, narrow: bool, split: Collection[Node]) -> str | None:
+    """A cheaper C form that the node's operands allow; `split` has the exponents whose e^y is needed in two factors."""
     half = "_h" if narrow else ""
+    if node.op == "exp" and node.args[0] in split and _never_positive(node.args[0]):
+        return "(act_expn_hi({0}) * act_expn_lo({0}))"
     if _is_negative_abs(node):
         return "(-__builtin_fabsf({1}))" if node.args[1].op != "neg" else "(-__builtin_fabsf({2}))"
     if node.op in _NEVER_POSITIVE and _never_positive(node.args[0]):

@@ -19,10 +19,12 @@ from actium.formula.graph import Node, number_of, walk
 from actium.formula.primitives import PRIMITIVES
 
 # e^(c·u²) with c·u² in two parts: u = h + (u − h), h on a grid of 1/16, so that h² is exact. The value does not
-# depend on h, so its zero derivative leaves autodiff right. From 1024 on, ±inf included (inf − inf is NaN), h is u.
+# depend on h, so its zero derivative leaves autodiff right. From 1024 on h is u, kept where h² and 2·h are finite:
+# autodiff would multiply a value of 0 with an infinite slope, and inf − inf is NaN.
 EXP_SQUARE = """def _exp_square(u, c):
     near = torch.abs(u) < 1024.0
-    h = torch.where(near, torch.round(u * 16.0) * 0.0625, u)
+    far = torch.finfo(u.dtype).max ** 0.5 * 0.5
+    h = torch.where(near, torch.round(u * 16.0) * 0.0625, torch.clamp(u, -far, far))
     rest = torch.where(near, u - h, 0.0) * torch.where(near, u + h, 0.0)
     return torch.exp(c * (h * h)) * torch.exp(c * rest)
 """

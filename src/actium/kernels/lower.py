@@ -56,6 +56,7 @@ class Lowering:
 
     def lower(self, root: Node) -> Node:
         """The lowered graph of one root."""
+        root = rebuild(root, _bound_exponents) if self.soft else root
         root = rebuild(root, self._order_products, self._products)
         root = rebuild(root, self._expand, self._done)
         return rebuild(root, _fold_constants)
@@ -134,9 +135,6 @@ class Lowering:
                 below.append(decay.cofactor.args[1])
             elif decay.cofactor is not None:
                 value = mul(value, decay.cofactor)
-        if not (self.target == "torch" or self.narrow):
-            for decay in product.decays:  # before the division: a rounded quotient would be rounded again
-                value = mul(value, decay.hi)
         if below:
             value = div(value, _times(below))
         value = mul(_fold_constants_of(product.constant), value)
@@ -144,6 +142,8 @@ class Lowering:
             wholes = dict.fromkeys(d.whole for d in product.decays)
             gone = functools.reduce(functools.partial(op, "or"), (op("eq", w, const(0.0)) for w in wholes))
             return _zero_if(gone, value, mul(value, _times(d.whole for d in product.decays)))
+        for decay in product.decays:
+            value = mul(value, decay.hi)
         gone = functools.reduce(functools.partial(op, "or"), dict.fromkeys(d.gone for d in product.decays))
         # The powers of two are exact; two of them together are 0 only where the whole is.
         return _zero_if(gone, value, mul(value, _times(d.lo for d in product.decays)))
@@ -168,6 +168,30 @@ class Lowering:
     def _leaves(node: Node) -> Iterable[tuple[Node, Node]]:
         """The operands of an expanded node are lowered already and must not be walked again."""
         return ((n, n) for n in walk(*node.args))
+
+
+# Functions that have reached their limit, slope included, at |u| >= e^7 = 1097, in float64 too.
+_SATURATING = frozenset({"tanh", "sigmoid", "erf", "ndtr", "sech"})
+
+
+def _bound_exponents(node: Node, args: tuple[Node, ...]) -> Node:
+    """tanh(e^t) with t kept below 7, from where on it is 1: autodiff would multiply tanh′ = 0 with e^t = inf.
+
+    Also e^(−e^t), erfc(e^t), and with a factor of at least 1 before e^t.
+    """
+    node = remake(node, args)
+    if node.op not in _SATURATING and node.op not in ("exp", "erfc"):
+        return node
+    inner = node.args[0].args[0] if node.args[0].op == "neg" else node.args[0]
+    factor = -1.0 if inner is not node.args[0] else 1.0
+    if inner.op == "mul" and inner.args[0].is_const:
+        factor, inner = factor * number_of(inner.args[0]), inner.args[1]
+    rises = {"exp": factor > 0, "erfc": factor < 0}
+    if inner.op != "exp" or abs(factor) < 1.0 or rises.get(node.op, False):
+        return node
+    t = inner.args[0]
+    bounded = op("exp", where(t > 7.0, const(7.0), t))
+    return remake(node, [const(factor) * bounded])
 
 
 def _falls_itself(node: Node) -> bool:
@@ -323,7 +347,8 @@ def _is_nonnegative(node: Node) -> bool:
 
 def _safe_value(branch: Node, movable: list[Node]) -> Node | None:
     """A value at which the branch and its slopes are finite, tried in ball arithmetic."""
-    for value in _SAFE_VALUES:
+    bounds = [number_of(n) for n in walk(branch) if n.is_const and math.isfinite(number_of(n))]
+    for value in (*_SAFE_VALUES, *(b + step for b in bounds for step in (1.0, -1.0))):
         if movable and is_regular(branch, {n: value for n in movable}):
             return const(value)
     return None

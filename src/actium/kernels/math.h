@@ -42,9 +42,6 @@
 #define ACT_C_SINH 2.78221319e-06f, 0.000198428956f, 0.00833331048f, 0.166666672f
 #define ACT_C_ERF 8.00288472e-05f, -0.000805081858f, 0.00519246096f, -0.0268557407f, 0.112836257f, -0.376126289f, \
     0.128379166f
-#define ACT_C_MILLS 1.20418164e-07f, -6.60638932e-07f, 2.02930119e-06f, -7.44912586e-06f, 3.08399576e-05f, \
-    -0.000117071824f, 0.000416510476f, -0.00141283276f, 0.00452838186f, -0.0135759944f, 0.0376296043f, -0.0948201939f, \
-    0.211563185f
 #define ACT_C_ERFCX -9.80467739e-05f, 0.00038668589f, -0.00104043388f, 0.00278136064f, -0.00730038574f, 0.0181877073f, \
     -0.0427077748f, 0.0937615111f, -0.190052614f, 0.349144757f
 #define ACT_C_TAIL -3555.37183f, 1939.99805f, -498.795685f, 88.6810379f, -14.6413002f, 2.99603009f, -0.999984682f
@@ -70,6 +67,7 @@ ACT_FN float act_pow2_(int32_t n) { return act_float_((int32_t)((uint32_t)(n + 1
 
 /* Horner's scheme of degree n: highest power first; a table's name expands to its coefficients. */
 #define ACT_HORNER(n, x, ...) ACT_H##n(x, __VA_ARGS__)
+#define ACT_H2(x, a, b, c) ACT_FMA(ACT_FMA(a, x, b), x, c)
 #define ACT_H3(x, a, b, c, d) ACT_FMA(ACT_FMA(ACT_FMA(a, x, b), x, c), x, d)
 #define ACT_H4(x, a, b, ...) ACT_H3(x, ACT_FMA(a, x, b), __VA_ARGS__)
 #define ACT_H5(x, a, b, ...) ACT_H4(x, ACT_FMA(a, x, b), __VA_ARGS__)
@@ -77,9 +75,7 @@ ACT_FN float act_pow2_(int32_t n) { return act_float_((int32_t)((uint32_t)(n + 1
 #define ACT_H7(x, a, b, ...) ACT_H6(x, ACT_FMA(a, x, b), __VA_ARGS__)
 #define ACT_H8(x, a, b, ...) ACT_H7(x, ACT_FMA(a, x, b), __VA_ARGS__)
 #define ACT_H9(x, a, b, ...) ACT_H8(x, ACT_FMA(a, x, b), __VA_ARGS__)
-/* Degree 12 at x + e, where low = e p'(x) / x: added to the coefficient of x. */
-#define ACT_H12(x, low, a, b, c, d, e, f, g, h, i, j, k, l, m) \
-    ACT_FMA(ACT_H8(x, ACT_H3(x, a, b, c, d), e, f, g, h, i, j, k, (l) + (low)), x, m)
+#define ACT_H10(x, a, b, ...) ACT_H9(x, ACT_FMA(a, x, b), __VA_ARGS__)
 ACT_FN double act_dp6_(double x, double a, double b, double c, double d, double e, double f, double g) {
     return (((((a * x + b) * x + c) * x + d) * x + e) * x + f) * x + g;
 }
@@ -222,20 +218,10 @@ ACT_FN float act_mills_far_(float a, float square, float k, float k_low) {
     const float rest = ACT_FMA(k, ACT_FMA(ACT_HORNER(6, z, ACT_C_TAIL), z, e), k_low);
     return ACT_FMA(k, w, w * rest);
 }
-/* Phi(-a) exp(a^2/2). a = v + low + 1.4375, and low is not 0 only for a < 1/2, where the slope is near 0.27 v. */
-ACT_FN float act_mills_(float a) {
-    const float v = a - 1.4375f, low = a - (v + 1.4375f), near = ACT_HORNER(12, v, 0.27f * low, ACT_C_MILLS);
-    return a < 3.0f ? near : act_mills_far_(a, 1.0f, 0.398942292f, -1.13351701e-08f);
-}
 /* q exp(c x^2), without the rounding of exp itself. */
 ACT_FN float act_times_expsq_(float q, float x, float c) {
     const float y = act_expsq_y_(x, c), t = act_exp_t_(act_exp_clamp_(y));
     return (ACT_FMA(q, act_exp_pm1_(act_expsq_r_(x, c, t)), q) * act_exp_s1_(t)) * act_exp_lo(y);
-}
-/* Phi(x) = exp(-min(x, 0)^2 / 2) * cofactor: smooth for x <= 0, ~ 1 / (|x| sqrt(2 pi)); Phi itself for x > 0. */
-ACT_FN float act_ndtr_cof(float x) {
-    const float q = act_mills_(__builtin_fabsf(x));
-    return x > 0.0f ? 1.0f - act_times_expsq_(q, x, -0.5f) : q;
 }
 ACT_FN float act_erf_small_(float a) { return ACT_FMA(a, ACT_HORNER(6, a * a, ACT_C_ERF), a); }
 /* erfc(a) for a >= 3/4. */

@@ -107,7 +107,7 @@ def entries(catalogue: Iterable[Entry]) -> list[dict[str, Any]]:
             "class": e.class_name,
             "summary": e.summary,
             "formula": e.formula,
-            "parameters": {p.name: p.init for p in e.parameters},
+            "parameters": {p.name: p.init if math.isfinite(p.init) else str(p.init) for p in e.parameters},
             "learnable": [p.name for p in e.parameters if p.learnable],
             "range": e.range,
             "kinks": [k.at for k in e.kinks],
@@ -184,6 +184,8 @@ def list_view(rows: list[dict[str, Any]], width: int) -> RenderableType:
         table.add_column(name, no_wrap=True)
     room = max(width - 52, 24)
     for row in rows:
-        parameters = ", ".join(f"{n}={v:g}{'*' if n in row['learnable'] else ''}" for n, v in row["parameters"].items())
+        parameters = ", ".join(
+            f"{n}={_long(v, 6)}{'*' if n in row['learnable'] else ''}" for n, v in row["parameters"].items()
+        )
         table.add_row(Text(row["name"], style="bold"), shortened(row["formula"], room), shortened(parameters, 30))
     return Group(table, Text(f"{len(rows)} activations; * is learnable; `actium show NAME` tells more", style="dim"))

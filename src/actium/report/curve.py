@@ -59,7 +59,7 @@ def panels(s: Samples, width: int) -> list[str]:
 
 
 def plot(title: str, x: list[float], y: list[float], columns: int, rows: int) -> list[str]:
-    r"""One curve with its axes: a title, `rows` lines, and a line of x labels.
+    """One curve with its axes: a title, `rows` lines, and a line of x labels.
 
     Args:
         title: Printed above.
@@ -72,7 +72,9 @@ def plot(title: str, x: list[float], y: list[float], columns: int, rows: int) ->
         `rows` + 2 lines.
 
     Example:
-        >>> print("\n".join(plot("f(x)", [0.0, 1.0, 2.0], [0.0, 1.0, 2.0], 14, 3)))
+        >>> lines = plot("f(x)", [0.0, 1.0, 2.0], [0.0, 1.0, 2.0], 14, 3)
+        >>> lines[1].strip(), lines[-1].split()
+        ('2 ┤     ⣀⠔⠊', ['0', '1', '2'])
     """
     low, high = _bounds(y)
     labels = [_label(low), _label(high)]

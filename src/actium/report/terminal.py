@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -16,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from actium.report.clean import clean, shortened
-from actium.verify.certificate import Accuracy, Certificate, Finding
+
+if TYPE_CHECKING:
+    from actium.verify.certificate import Accuracy, Certificate, Finding
 
 _MARK = {"pass": "✓", "warn": "!", "fail": "✗"}
 _STYLE = {"pass": "bold green", "warn": "bold yellow", "fail": "bold red", "info": "cyan"}

@@ -1,0 +1,205 @@
+"""The command line: exit codes, one JSON object, one line for an error, and nothing that a script would trip over."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actium import cli
+
+FAST = ("--dtype", "bfloat16")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Run the command line in this process: exit code, stdout, stderr."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["actium", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capfd.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return command
+
+
+def test_exit_codes(run, tmp_path: Path):
+    assert run("check", "torch.nn:ReLU", *FAST)[0] == 0
+    assert run("check", "torch.nn:SiLU", *FAST)[0] == 0  # warnings only
+    assert run("check", "x * tanh(log(1 + exp(x)))", *FAST)[0] == 1
+    assert run("check", "x.__class__", *FAST)[0] == 2
+    assert run("check", "--bogus", "x")[0] == 2
+    assert run("check")[0] == 2
+
+
+def test_json_on_stdout_is_one_object_of_the_schema(run, tmp_path: Path):
+    (tmp_path / "loud_here.py").write_text(
+        "print('loud')\nimport torch\ndef f(x):\n    print('f')\n    return x.tanh()\n"
+    )
+    code, out, err = run("check", f"{tmp_path}/loud_here.py:f", "torch.nn:ReLU", "--json", "-", *FAST)
+    document = json.loads(out)
+    assert code == 0
+    assert set(document) == {"schema", "environment", "certificates"}
+    assert document["schema"] == "actium.certificates/1"
+    assert document["environment"]["kernels"]
+    assert [c["target"] for c in document["certificates"]] == [f"{tmp_path}/loud_here.py:f", "torch.nn:ReLU"]
+    fields = {
+        "target", "verdict", "formula", "reference", "findings", "accuracy", "checks_run", "checks_not_run", "same_as",
+        "properties", "saved_bytes_per_element",
+    }  # fmt: skip
+    assert all(set(c) == fields for c in document["certificates"])
+    assert "loud" in err
+
+
+def test_json_file_is_written_beside_the_table(run, tmp_path: Path):
+    path = tmp_path / "out.json"
+    path.write_text("old")
+    code, out, _ = run("check", "1/(1+exp(-x))", "--json", str(path), *FAST)
+    assert code == 1
+    assert "✗ FAIL" in out
+    assert json.loads(path.read_text())["certificates"][0]["verdict"] == "fail"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
+    code, _, err = run("check", "x", "--json", str(tmp_path / "no" / "out.json"), *FAST)
+    assert (code, "no directory" in err) == (2, True)
+
+
+def test_skipped_targets_are_told(run, tmp_path: Path):
+    (tmp_path / "some_here.py").write_text("def f(x):\n    return x\ndef g(x, y):\n    return x\n")
+    _, out, err = run("check", f"{tmp_path}/some_here.py:*", *FAST)
+    assert "1 checked: 1 pass, 1 skipped" in out
+    assert "skipped:" in err
+    assert "needs y" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "nofile.py:A"),
+        ("check", "mihs"),
+        ("check", ""),
+        ("check", "a * x", "--param", "a"),
+        ("check", "a * x", "--param", "a=b"),
+        ("show", "torch.nn:Softmax"),
+        ("show", "silu", "--at", "abc"),
+        ("eject", "torch.nn:Linear"),
+        ("eject", "torch.nn:*"),
+    ],
+)
+def test_an_error_is_at_most_two_lines_and_no_traceback(run, arguments: tuple[str, ...]):
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert 1 <= len(err.splitlines()) <= 2
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(run):
+    _, _, err = run("check", "nofile.py:A", "--debug")
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("error: no such file")
+
+
+def test_a_bug_of_ours_is_one_line_too(run, monkeypatch: pytest.MonkeyPatch):
+    import actium.targets
+
+    def broken(*_arguments):
+        raise KeyError("boom")
+
+    monkeypatch.setattr(actium.targets, "resolve", broken)
+    code, _, err = run("check", "x")
+    assert code == 2
+    assert err.startswith("error: internal: KeyError: 'boom'")
+
+
+def test_formula_that_starts_with_a_minus_is_no_option(run):
+    code, out, _ = run("check", "-x * sigmoid(x)", *FAST)
+    assert code == 0
+    assert "WARN -x * sigmoid(x)" in out
+    assert "0.5" in run("show", "silu", "--at", "-0.5")[1]
+
+
+def test_parameters_of_a_formula(run):
+    assert "theta * tanh(x / theta)" in run("check", "theta * tanh(x / theta)", "-p", "theta=2", *FAST)[1]
+    text = run("eject", "theta * tanh(x / theta)", "-p", "theta=0x1p1", "--name", "clip")[1]
+    assert "class Clip(nn.Module)" in text
+    assert "theta: float = 2.0" in text
+
+
+def test_fused_judges_the_kernel(run):
+    assert run("check", "x * tanh(log(1 + exp(x)))", "--fused", *FAST)[0] == 0
+
+
+def test_list_and_show(run):
+    _, out, _ = run("list")
+    assert "mish" in out
+    rows = json.loads(run("list", "--json")[1])["activations"]
+    assert {"name", "formula", "range", "source", "kinks", "parameters"} <= set(rows[0])
+    _, out, _ = run("show", "hardtanh")
+    for piece in ("formula", "derivative", "range", "kinks", "source", "latex", "f′(x)", "┤"):
+        assert piece in out
+    shown = json.loads(run("show", "silu", "--at", "-0x1.64p+6", "--json")[1])
+    assert shown["at"][2]["output"]["exact"] == pytest.approx(-1.98235357e-37)
+
+
+def test_eject_prints_or_writes_a_file(run, tmp_path: Path):
+    path = tmp_path / "mish.py"
+    code, printed, _ = run("eject", "mish")
+    assert code == 0
+    assert run("eject", "mish", "-o", str(path))[:2] == (0, "")
+    assert path.read_text() == printed
+
+
+def test_doctor(run):
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "✓ works" in out
+    assert json.loads(run("doctor", "--json")[1])["self_test"]["passed"] is True
+
+
+def actium(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from actium.cli import main; main()", *arguments]
+    env = os.environ | {"COLUMNS": "100"} | environment
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+def test_help_and_version_do_not_load_torch():
+    code = (
+        "import sys\nfrom actium.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('torch' in sys.modules, file=sys.stderr)\n"
+    )
+    for argument in ("--help", "--version", "check --help", "list"):
+        command = [sys.executable, "-c", code, *argument.split()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout
+        assert done.stderr == "False\n", argument
+
+
+def test_no_colour_and_no_progress_off_a_terminal():
+    done = actium("check", "torch.nn:ReLU", *FAST)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stderr == ""
+
+
+def test_output_that_the_terminal_cannot_encode_is_replaced():
+    done = actium("check", "torch.nn:ReLU", *FAST, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "PASS torch.nn:ReLU" in done.stdout
+
+
+def test_closed_pipe_is_no_traceback():
+    command = [sys.executable, "-c", "from actium.cli import main; main()", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
