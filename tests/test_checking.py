@@ -18,6 +18,7 @@ from actium.formula.parse import parse
 from actium.targets import Found, resolve
 
 FAST = ["bfloat16"]
+POSITIVE = learnable(2.0, positive=True)
 
 
 def subject(text: str, fused: bool = False):
@@ -99,7 +100,7 @@ def test_any_object_is_taken_and_named():
 
 def test_decorated_function_is_judged_at_its_defaults():
     @activation
-    def soft_clip(x, threshold=learnable(2.0, positive=True)):  # noqa: B008
+    def soft_clip(x, threshold=POSITIVE):
         return threshold * torch.tanh(x / threshold)
 
     certificate = check(soft_clip, dtypes=FAST)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from samples import GATED, all_halves, bits, identify, silu, two
 
+from actium.define import formula
 from actium.errors import KernelError
 from actium.formula.graph import Formula, Node, const, op, parameter, variable, where
 from actium.kernels import cpu, toolchain
@@ -20,22 +21,20 @@ from actium.op import Op
 
 X, G = variable("x"), variable("g")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-PRINT = """
+TEXT = "x * tanh(log(1 + exp(b * x))) + where(x < a, exp(x), x)"
+PRINT = f"""
 from actium.define import formula
-from actium.kernels.dispatch import Library
-a = formula("x * tanh(log(1 + exp(b * x))) + where(x < a, exp(x), x)", a=1.0, b=2.0)
-print(a.source("c", "bfloat16"), a.source("torch"))
+a = formula("{TEXT}", a=1.0, b=2.0)
+print(a.source("c", "bfloat16"), a.source("torch"), end="")
 """
 
 
 def test_source_is_the_same_in_every_process():
-    outputs = set()
-    for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        ran = subprocess.run([sys.executable, "-c", PRINT], capture_output=True, text=True, env=environment, check=True)
-        outputs.add(ran.stdout)
-    assert len(outputs) == 1
-    assert "void forward" in outputs.pop()
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ran = subprocess.run([sys.executable, "-c", PRINT], capture_output=True, text=True, env=environment, check=True)
+    here = formula(TEXT, a=1.0, b=2.0)
+    assert ran.stdout == f"{here.source('c', 'bfloat16')} {here.source('torch')}"
+    assert "void forward" in ran.stdout
 
 
 @pytest.mark.parametrize("name", ['x; system("true")', "x)", "", "x\ny", "x y", "9x", "x*/", "é"])
@@ -163,7 +162,7 @@ def test_identity_kernel_keeps_every_encoding(dtype):
     shifted = Op(Formula(op("neg", op("neg", X)) + 0.0), {})
     plain = Plan(Formula(op("add", op("mul", X, const(2.0)), op("neg", X))), {})  # 2x − x, exact in float32
     x = all_halves(dtype)
-    x = x[x.isfinite()]
+    x = x[x.abs() < 2.0**126]
     for op_ in (identity, shifted, Op(plain.formula, {})):
         y = op_(x)
         assert torch.equal(y[x != 0].view(torch.int16), x[x != 0].view(torch.int16))

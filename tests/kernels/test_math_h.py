@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from flint import arb, ctx
-from harness import COMPILER, FLAGS, HEADER, ROOT, X86, Library, bits, build_folder, not_vectorised
+from harness import COMPILER, HEADER, ROOT, X86, Library, bits, build_folder, not_vectorised
 
 INF, NAN, TINY, HUGE = float("inf"), float("nan"), 2.0**-149, float(np.finfo(np.float32).max)
 

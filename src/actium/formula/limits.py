@@ -82,12 +82,11 @@ def nan_sources(root: Node) -> frozenset[Node]:
         if node.op in ("input", "param"):
             sources[node] = frozenset((node,))
         elif node.op == "where":
-            condition, a, b = node.args
-            taken = b if condition.op in ("lt", "le", "gt", "ge", "eq") else a if condition.op == "ne" else None
-            sources[node] = args[1] & args[2]
-            if taken is not None:  # a NaN operand decides the comparison
-                sources[node] |= args[0] & sources[taken]
-        elif node.op in ("and", "or", "not"):
+            # A NaN that makes the condition false selects the last operand.
+            sources[node] = (args[1] & args[2]) | (args[0] & args[2])
+        elif node.op == "or":  # for a condition: the leaves whose NaN makes it false
+            sources[node] = args[0] & args[1]
+        elif node.op in ("ne", "not"):
             sources[node] = frozenset()
         else:
             sources[node] = frozenset().union(*args)

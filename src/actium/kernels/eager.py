@@ -7,6 +7,8 @@ Inputs and parameters arrive as tensors of the dtype in which to compute; no dty
 
 from __future__ import annotations
 
+import itertools
+import keyword
 import linecache
 import math
 from collections.abc import Callable
@@ -30,6 +32,15 @@ EXP_SQUARE = """def _exp_square(u, c):
 """
 
 
+# Names that the generated code itself needs.
+_RESERVED = frozenset({"torch", "math", "_like", "_exp_square", *keyword.kwlist})
+
+
+def _argument(name: str) -> str:
+    """The name of an input or parameter as an argument of the generated function."""
+    return f"_{name}" if name in _RESERVED else name
+
+
 def _literal(value: float) -> str:
     if math.isinf(value):
         return "math.inf" if value > 0 else "-math.inf"
@@ -45,11 +56,14 @@ def body(roots: tuple[Node, ...]) -> tuple[list[str], list[str]]:
             uses[a] = uses.get(a, 0) + 1
     text: dict[Node, str] = {}
     lines: list[str] = []
+    taken = {n.value for n in order if n.op in ("input", "param")}
+    names = (name for k in itertools.count() if (name := f"t{k}") not in taken)
     for node in order:
         text[node] = _expression(node, text)
         if node.args and (uses.get(node, 0) > 1 or len(text[node]) > 90):
-            lines.append(f"t{len(lines)} = {_bare(text[node])}")
-            text[node] = f"t{len(lines) - 1}"
+            name = next(names)
+            lines.append(f"{name} = {_bare(text[node])}")
+            text[node] = name
     return lines, [_bare(text[root]) for root in roots]
 
 
@@ -57,7 +71,7 @@ def _expression(node: Node, text: dict[Node, str]) -> str:
     if node.is_const:
         return _literal(number_of(node))
     if node.op in ("input", "param"):
-        return str(node.value)
+        return _argument(str(node.value))
     template = PRIMITIVES[node.op].torch
     if template is None:
         raise KernelError(f"{node.op} has no torch form: it must be lowered first")
@@ -84,6 +98,7 @@ def function_source(name: str, arguments: tuple[str, ...], roots: tuple[Node, ..
     """A Python function of tensors that returns the roots' values."""
     lines, results = body(roots)
     text = "\n".join(lines) + " ".join(results)
+    arguments = tuple(map(_argument, arguments))
     inner = [f"_like = {arguments[0]}"] if "_like" in text else []
     inner += [*lines, f"return {', '.join(results)}"]
     helper = EXP_SQUARE + "\n\n" if "_exp_square(" in text else ""

@@ -213,7 +213,7 @@ def _falls(node: Node) -> bool:
 
 def _zero_if(gone: Node, value: Node, result: Node) -> Node:
     """0 where a factor has underflowed: `value` may be infinite there, and 0·inf is not the limit."""
-    return result if _is_constant(value) else where(gone, const(0.0), result)
+    return result if _is_constant(value) or _is_bounded(value) else where(gone, const(0.0), result)
 
 
 def _times(nodes: Iterable[Node]) -> Node:
@@ -319,7 +319,7 @@ def _is_bounded(node: Node) -> bool:
         return _is_bounded(node.args[0]) and _is_bounded(node.args[1]) and _is_above_zero(node.args[1])
     if node.op == "log1p":
         return _is_bounded(node.args[0]) and _is_above_zero(1.0 + node.args[0])
-    return node.op in ("add", "sub", "mul", "neg", "tanh") and all(_is_bounded(a) for a in node.args)
+    return node.op in ("add", "sub", "mul", "square", "neg", "tanh") and all(_is_bounded(a) for a in node.args)
 
 
 def _is_negative_abs(node: Node) -> bool:
@@ -334,6 +334,8 @@ def _is_above_zero(node: Node) -> bool:
         return number_of(node) > 0
     if node.op == "add":
         return any(_is_above_zero(a) for a in node.args) and all(_is_above_zero(a) or _is_nonnegative(a) for a in node.args)
+    if node.op in ("mul", "square"):
+        return all(_is_above_zero(a) for a in node.args)
     return node.op == "where" and all(_is_above_zero(a) for a in node.args[1:])
 
 
