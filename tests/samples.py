@@ -11,6 +11,10 @@ from actium.formula.graph import Formula, const, op, parameter, variable, where
 from actium.formula.parameters import learnable
 
 X = variable("x")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+HALVES = (torch.float16, torch.bfloat16)
+# Of one rounding: half a unit in the last place, and the same again for the kernel's own few operations.
+UNIT = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7, torch.float32: 2.0**-21, torch.float64: 2.0**-46}
 
 SILU_TEXT = "x * sigmoid(x)"
 silu = formula(SILU_TEXT, name="silu")
@@ -48,7 +52,6 @@ REFERENCE: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
-
 def _sech2(u: torch.Tensor) -> torch.Tensor:
     z = torch.exp(-2 * u.abs())
     return 4 * z / (1 + z) ** 2
@@ -57,9 +60,7 @@ def _sech2(u: torch.Tensor) -> torch.Tensor:
 # Slopes by hand where float64 autograd of the reference would cancel.
 SLOPE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": lambda x: torch.sigmoid(x) * (1 + x * torch.sigmoid(-x)),
-    "mish": lambda x: (
-        torch.tanh(torch.logaddexp(0 * x, x)) + x * _sech2(torch.logaddexp(0 * x, x)) * torch.sigmoid(x)
-    ),
+    "mish": lambda x: torch.tanh(torch.logaddexp(0 * x, x)) + x * _sech2(torch.logaddexp(0 * x, x)) * torch.sigmoid(x),
     "gelu": lambda x: 0.5 * torch.erfc(-x / 2**0.5) + x * torch.exp(-x * x / 2) / (2 * torch.pi) ** 0.5,
     "elu": lambda x: torch.exp(x.clamp(max=0.0)),
     "softsign": lambda x: (1 / (1 + x.abs())) ** 2,
@@ -94,3 +95,15 @@ def assert_same_bits(got: torch.Tensor, expected: torch.Tensor) -> None:
 def all_halves(dtype: torch.dtype) -> torch.Tensor:
     """All 65,536 encodings of a half-precision format."""
     return torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
+
+
+def sample(*shape: int, dtype=torch.float32, scale: float = 3.0, seed: int = 0) -> torch.Tensor:
+    return (torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale).to(dtype)
+
+
+def gradients(activation, x, grad, **parameters):
+    """Output and gradients of the input and of the parameters that are tensors."""
+    x = x.detach().requires_grad_()
+    leaves = [x, *(p for p in parameters.values() if isinstance(p, torch.Tensor))]
+    y = activation(x, **parameters)
+    return y.detach(), *torch.autograd.grad(y, leaves, grad)

@@ -6,14 +6,23 @@ import math
 
 import pytest
 import torch
-from samples import GATED, SILU_TEXT, assert_same_bits, leaky, mish, relu, silu, soft_clip, swish, two
 
 from actium.define import Activation, activation, formula, same_formulas
-from actium.errors import ActiumError, ChannelError, DerivativeError, DeviceError, DtypeError, FormulaError
-from actium.errors import InplaceError, ParameterError, TraceError
+from actium.errors import (
+    ActiumError,
+    ChannelError,
+    DerivativeError,
+    DeviceError,
+    DtypeError,
+    FormulaError,
+    InplaceError,
+    ParameterError,
+    TraceError,
+)
 from actium.formula.graph import Formula, variable
 from actium.formula.parameters import learnable
 from actium.op import Op
+from samples import GATED, SILU_TEXT, assert_same_bits, leaky, mish, relu, silu, soft_clip, swish, two
 
 X = torch.tensor([-2.0, -0.5, 0.0, 1.5])
 
@@ -140,7 +149,7 @@ def test_channel_errors():
 
 
 def test_parameter_tensors_that_are_refused():
-    with pytest.raises(DtypeError, match="parameter 'beta' has dtype torch.int64"):
+    with pytest.raises(DtypeError, match=r"parameter 'beta' has dtype torch\.int64"):
         swish(X, beta=torch.ones(1, dtype=torch.int64))
     with pytest.raises(DeviceError, match="input is on cpu, parameter 'beta' on meta"):
         swish(X, beta=torch.ones(1, device="meta"))
@@ -283,13 +292,13 @@ def test_same_formulas():
 def test_bad_definitions():
     with pytest.raises(FormulaError):
         formula("x +")
-    with pytest.raises(TraceError, match="test_define.py"):
+    with pytest.raises(TraceError, match=r"test_define\.py"):
         activation(lambda x: x.sum())
     with pytest.raises(ParameterError, match="is outside"):
         formula("a * x", a=learnable(-1.0, positive=True))
 
 
 def test_a_name_that_is_no_identifier_is_made_one():
-    odd = Activation(Formula(variable("x") * 2.0), name="2 × x; import os")  # noqa: RUF001
+    odd = Activation(Formula(variable("x") * 2.0), name="2 × x; import os")
     assert odd.name.isidentifier()
     assert odd(X).tolist() == (2 * X).tolist()

@@ -52,7 +52,7 @@ def places(text: str) -> list[tuple[str, str | None]]:
 
 
 def locate(path: str) -> Path | None:
-    """A file or folder of the repository; paths inside the package may leave its folder out, single names all folders."""
+    """A file or folder of the repository; inside the package a path may start there, a mere name anywhere."""
     whole = [base / path for base in (ROOT, PACKAGE) if (base / path).exists()]
     return next(iter(whole or ([] if "/" in path else sorted(PACKAGE.rglob(path)))), None)
 
@@ -118,6 +118,11 @@ def test_the_names_that_the_design_rejects_are_not_in_use():
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_no_page_names_a_folder_of_somebodys_machine(page: Path):
     assert not MACHINE_PATH.search(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("text", ["/home/somebody/actium", "in `/work/actium`", r"C:\Users", "cd /tmp/x"])
+def test_a_folder_of_somebodys_machine_is_found(text: str):
+    assert MACHINE_PATH.search(text)
 
 
 # --- Requirements ------------------------------------------------------------------------------------------------

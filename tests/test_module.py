@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from samples import assert_same_bits, leaky, mish, relu, silu, soft_clip, swish, two
 from torch import nn
 
 from actium.define import formula
 from actium.errors import ChannelError, DeviceError, InplaceError, ParameterError
 from actium.formula.parameters import learnable
+from samples import assert_same_bits, leaky, mish, relu, silu, soft_clip, swish, two
 
 bounded = formula("gain * tanh(x)", name="bounded", gain=learnable(0.5, min=-1.0, max=2.0))
 capped = formula("gain * tanh(x)", name="capped", gain=learnable(0.5, max=2.0))
@@ -132,7 +132,10 @@ def test_parameter_gradients_train_a_model():
 def test_repr_states_what_differs():
     assert repr(mish.module()) == "mish()"
     assert repr(leaky.module(slope=0.5)) == "leaky(slope=0.5)"
-    assert repr(two.module(channels=3, channel_dim=1)) == "two(a=mean 1.5, b=mean 0.5, learn=a+b, channels=3, channel_dim=1)"
+    assert (
+        repr(two.module(channels=3, channel_dim=1))
+        == "two(a=mean 1.5, b=mean 0.5, learn=a+b, channels=3, channel_dim=1)"
+    )
     assert "inplace=True" in repr(silu.module(inplace=True))
 
 

@@ -86,7 +86,7 @@ _FORMS: dict[str, Callable[..., Value]] = {
     "mul": _of_values(operator.mul),
     "div": lambda like, a, b: a / b if isinstance(a, Tensor) or isinstance(b, Tensor) else _tensor(a, like) / b,
     "neg": _of_values(operator.neg),
-    "square": _of_values(lambda u: u * u),
+    "square": _of_values(lambda u: u**2),
     "reciprocal": lambda like, u: 1.0 / _tensor(u, like),
     "pow": lambda like, a, b: _tensor(a, like) ** b,
     "min": _of_tensors(torch.minimum),

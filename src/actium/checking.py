@@ -45,7 +45,7 @@ def check(
         target: A function, an `nn.Module`, an `Activation`, or text: a formula, a catalogue name, `path.py:Name`,
             `package.module:Name(alpha=0.2)`. Named files and modules are imported.
         name: What to call it in the certificate.
-        dtypes: Formats to sweep, among float16, bfloat16, float32 and float64.
+        dtypes: Formats to sweep, among float16, bfloat16 and float32.
         fused: Judge what actium makes of a formula. Without it, formula text is judged as it would run in plain
             PyTorch, typed as it stands.
         **parameters: Values for the names in a formula besides `x`.

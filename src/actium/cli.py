@@ -51,7 +51,6 @@ class Dtype(StrEnum):
     float16 = "float16"
     bfloat16 = "bfloat16"
     float32 = "float32"
-    float64 = "float64"
 
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

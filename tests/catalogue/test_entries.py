@@ -206,8 +206,10 @@ def test_a_degree_outside_the_range_is_refused(degree):
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("clipped_relu", {"max_value": -1.0}), ("scaled_sigmoid", {"scale": 0.0}), ("soft_clip", {"scale": 0.0})]
-    + [
+    [
+        ("clipped_relu", {"max_value": -1.0}),
+        ("scaled_sigmoid", {"scale": 0.0}),
+        ("soft_clip", {"scale": 0.0}),
         ("tanh_clip", {"theta": -1.0}),
         ("softshrink", {"lambd": -0.1}),
         ("isru", {"alpha": 0.0}),

@@ -63,7 +63,7 @@ def central_difference(root: Node, x: float, beta: float = 1.0) -> arb:
 
 
 def worst_error(root: Node, x: np.ndarray, exact: np.ndarray) -> float:
-    """Of the lowered graph in float32, in ULP; below the smallest normal, in units of that. Not finite counts as inf."""
+    """Of the lowered graph in float32, in ULP; below the smallest normal, in units of that. Not finite is inf."""
     lowering = Lowering("torch")
     function = compile_function("lowered", ("x",), (lowering.finish(lowering.lower(root)),))
     y = function(torch.from_numpy(x.astype(np.float32))).double().numpy()

@@ -27,7 +27,9 @@ def test_precision_reaches_operators_that_are_evaluated_by_expansion(precision):
     assert ctx.prec == 53  # nobody else's precision is touched
 
 
-@pytest.mark.parametrize(("text", "x", "expected"), [("where(x > 1, x, -x)", 1.0, -1.0), ("where(x >= 1, x, -x)", 1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("text", "x", "expected"), [("where(x > 1, x, -x)", 1.0, -1.0), ("where(x >= 1, x, -x)", 1.0, 1.0)]
+)
 def test_selection(text, x, expected):
     assert float(evaluate(parse(text).root, {X: x}).mid()) == expected
 

@@ -39,7 +39,9 @@ def shrink(x):
 
 def mish_slope(x):
     n = torch.exp(-x.abs())  # gate′ = sech²·σ = 4n(n+1)/(n²+2n+2)² with n = e^x, or its mirror image in 1/n
-    slope = torch.where(x < 0, 4 * n * (n + 1) / (n * n + 2 * n + 2) ** 2, 4 * n * n * (1 + n) / (1 + 2 * n + 2 * n * n) ** 2)
+    slope = torch.where(
+        x < 0, 4 * n * (n + 1) / (n * n + 2 * n + 2) ** 2, 4 * n * n * (1 + n) / (1 + 2 * n + 2 * n * n) ** 2
+    )
     return gate(x) + x * slope
 
 
@@ -171,7 +173,15 @@ def test_rule_never_raises_the_worst_error(rule, text, exact):
 
 @pytest.mark.parametrize(
     "text",
-    ["log(1 + exp(x))", "exp(x) - 1", "1 - tanh(x)", "1 + erf(x)", "exp(x) / (1 + exp(x))", "x - tanh(x)", "1 - tanh(x)**2"],
+    [
+        "log(1 + exp(x))",
+        "exp(x) - 1",
+        "1 - tanh(x)",
+        "1 + erf(x)",
+        "exp(x) / (1 + exp(x))",
+        "x - tanh(x)",
+        "1 - tanh(x)**2",
+    ],
 )
 def test_what_cancelled_or_overflowed_no_longer_does(text):
     exact = next(e for _, t, e in CASES if t == text)(T).numpy()

@@ -98,6 +98,7 @@ static double ref_mills(double a, double c) {
     X(log1p_unit, act_log1p_unit(x), ref_log1p) \
     X(mills, act_mills(x), ref_mills) \
     X(tanh_by_expm1, act_tanh_by_expm1(x), ref_tanh) \
+    X(expm1n, act_expm1n(x), ref_expm1) \
     X(expn_h, act_expn_h(x), ref_exp) \
     X(expsqn_h, act_expsqn_h(x, c), ref_expsq) \
     X(log1p_unit_h, act_log1p_unit_h(x), ref_log1p) \

@@ -41,7 +41,9 @@ def test_threads_depend_on_the_amount_of_work(threads):
     assert 1 < threads_for(dispatch.SERIAL) <= 4
 
 
-@pytest.mark.parametrize(("name", "safe"), [("silu", "silu"), ("a b", "a_b"), ("2x", "f_2x"), ("", "f_"), ("x;y", "x_y")])
+@pytest.mark.parametrize(
+    ("name", "safe"), [("silu", "silu"), ("a b", "a_b"), ("2x", "f_2x"), ("", "f_"), ("x;y", "x_y")]
+)
 def test_safe_names(name, safe):
     assert safe_name(name) == safe
     assert safe_name(name).isidentifier()

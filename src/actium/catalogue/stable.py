@@ -65,7 +65,9 @@ def soft_exponential() -> Formula:
     alpha = parameter("alpha")
     t = alpha * _X
     size = op("abs", t)
-    above = where(size < 1.0, _X * _expm1_ratio(t) + alpha, op("expm1", t) / alpha + alpha)
+    # (e^t − 1)/alpha + alpha loses e^t at alpha = 1, where the whole is e^t.
+    far = op("exp", t) / alpha + (alpha - 1.0) * (alpha + 1.0) / alpha
+    above = where(size < 1.0, _X * _expm1_ratio(t) + alpha, far)
     w = _X + alpha
     u = alpha * w
     below = where(op("abs", u) < 0.5, w * _log1p_ratio(u), _logarithm(u) / alpha)

@@ -85,6 +85,11 @@ def tanh_by_exp(u: Node) -> Node:
     return where(op("lt", op("abs", u), const(1.0)), op("tanh", u), where(u >= 0.0, w, neg(w)))
 
 
+def expm1_by_exp(u: Node) -> Node:
+    """Expm1 whose derivative by torch keeps its tail: torch takes (e^u − 1) + 1, which is 0 below −16.6 in float32."""
+    return where(op("lt", u, const(-0.5)), op("exp", u) - 1.0, op("expm1", u))
+
+
 def _mish_denominator(u: Node) -> Node:
     """With n = e^u: n²+2n+2, divided by n² where u ≥ 0 (z = 1/n). The gate of Mish and its slope share it."""
     z = exp_negative_abs(u)
@@ -179,8 +184,8 @@ def softsign(u: Node) -> Node:
 
 
 def isru(u: Node) -> Node:
-    """u/sqrt(1+u²)."""
-    return u / op("hypot1", u)
+    """u/sqrt(1+u²); from 1e10 on it is ±1, also where u has overflowed."""
+    return where(u > 1e10, const(1.0), where(u < -1e10, const(-1.0), u / op("hypot1", u)))
 
 
 def average_at_ties(a: Node, b: Node, larger: bool) -> Node:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,12 +49,21 @@ class Node:
         found = _INTERNED.get(key)
         if found is not None:
             return found
+        with _LOCK:  # looking and storing are two steps
+            return cls._make(key, op, args, value)
+
+    @classmethod
+    def _make(cls, key: object, op: str, args: tuple[Node, ...], value: float | str | None) -> Node:
+        found = _INTERNED.get(key)
+        if found is not None:
+            return found
         self = object.__new__(cls)
         object.__setattr__(self, "op", op)
         object.__setattr__(self, "args", args)
         object.__setattr__(self, "value", value)
         object.__setattr__(self, "_hash", hash(key))
-        return _INTERNED.setdefault(key, self)
+        _INTERNED[key] = self
+        return self
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Node is immutable")
@@ -125,6 +135,7 @@ class Node:
         return op("ge", self, other)
 
 
+_LOCK = threading.RLock()  # a collected node's callback may come in between
 _INTERNED: weakref.WeakValueDictionary[object, Node] = weakref.WeakValueDictionary()
 
 

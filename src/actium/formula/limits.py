@@ -82,8 +82,10 @@ def nan_sources(root: Node) -> frozenset[Node]:
         if node.op in ("input", "param"):
             sources[node] = frozenset((node,))
         elif node.op == "where":
-            # A NaN that makes the condition false selects the last operand.
+            # A NaN that makes the condition false selects the last operand; one that makes x != … true, the first.
             sources[node] = (args[1] & args[2]) | (args[0] & args[2])
+            if node.args[0].op == "ne":
+                sources[node] |= args[1] & frozenset().union(*(sources[a] for a in node.args[0].args))
         elif node.op == "or":  # for a condition: the leaves whose NaN makes it false
             sources[node] = args[0] & args[1]
         elif node.op in ("ne", "not"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from actium.errors import ParameterError
 
@@ -78,7 +79,7 @@ class Parameter:
 
 def learnable(
     init: float, *, positive: bool = False, min: float | None = None, max: float | None = None
-) -> Parameter:
+) -> Any:
     """Declare a parameter that a module trains.
 
     Use it as the default of an argument of a function given to `actium.activation`.
@@ -90,7 +91,7 @@ def learnable(
         max: Keep it at or below this.
 
     Returns:
-        The declaration. In a module, a constrained parameter is stored unconstrained and mapped into its
+        The declaration (typed so that a function may use it as the tensor or number that it stands for). In a module, a constrained parameter is stored unconstrained and mapped into its
         range by softplus (one bound) or a scaled sigmoid (two bounds).
 
     Raises:

@@ -235,7 +235,7 @@ def _exponentials(P: type[Primitive]) -> list[Primitive]:
         P("exp2", 1, "torch.exp2({0})", "act_exp2({0})", "2^{{{0}}}", lambda u: (u * _flint().arb.const_log2()).exp(),
           lambda u, y: (y * _flint().arb.const_log2(),), lambda u, y: (_LN2 * y,)),
         P("expm1", 1, "torch.expm1({0})", "act_expm1({0})", r"\left(e^{{{0}}} - 1\right)", lambda u: u.expm1(),
-          lambda u, y: (u.exp(),), lambda u, y: (op("exp", u),)),
+          lambda u, y: (u.exp(),), lambda u, y: (op("exp", u),), soft=ex.expm1_by_exp),
         P("log", 1, "torch.log({0})", "act_log({0})", r"\ln({0})", lambda u: u.log(), lambda u, y: (1 / u,),
           lambda u, y: (1.0 / u,)),
         P("log2", 1, "torch.log2({0})", "act_log2({0})", r"\log_2({0})", _log2_ball,

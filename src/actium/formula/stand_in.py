@@ -21,7 +21,7 @@ import torch
 
 from actium.errors import FormulaError, TraceError
 from actium.formula import torch_names
-from actium.formula.graph import Node
+from actium.formula.graph import Formula, Node, as_node, parameter, substitute, variable
 
 MAX_OPERATIONS = 10_000
 
@@ -193,6 +193,15 @@ class StandIn(torch.Tensor):
             raise self.session.error("in-place write: a parameter or constant is changed while it is used")
         self.node, self.lanes, self.entry = other.node, other.lanes, other.entry
         return self
+
+    def apply_formula(self, formula: Formula, inputs: Sequence[Any], parameters: Sequence[Any]) -> StandIn:
+        """What an activation called on stand-ins is: its formula, with the operands' nodes in place of its names."""
+        operands = [
+            v.per_element() if isinstance(v, StandIn) else as_node(v)
+            for v in (constant_of(self.session, v) if type(v) is torch.Tensor else v for v in (*inputs, *parameters))
+        ]
+        names = [*map(variable, formula.inputs), *map(parameter, formula.parameters)]
+        return StandIn(self.session, substitute(formula.root, dict(zip(names, operands, strict=True))))
 
     def per_element(self) -> Node:
         """The node for use together with the input.

@@ -10,7 +10,8 @@ In: lowered graphs of outputs and sums over named inputs and parameters. Out: C 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
@@ -75,17 +76,17 @@ def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -
     """Statements that compute shared nodes once, and the expression of each root."""
     text = dict(names)
     statements: list[str] = []
-    split = {node.args[0] for node in walk(*roots) if node.op == "exp_hi"}
+    hot = _Hot.of(roots, narrow)
     for node in walk(*roots):
         if node in text:
             continue
         if node.is_const:
             text[node] = _literal(number_of(node))
             continue
-        template = _hot_form(node, narrow, split) or PRIMITIVES[node.op].c
+        template = _hot_form(node, hot) or PRIMITIVES[node.op].c
         if template is None:
             raise KernelError(f"{node.op} has no C form: it must be lowered first")
-        expression = template.format(*(text[a] for a in node.args))
+        expression = _fused(node, text, hot) or template.format(*(text[a] for a in node.args))
         if node.is_bool:  # stays inside its selection, where the compiler turns it into a mask
             text[node] = expression
         else:
@@ -95,25 +96,80 @@ def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -
 
 
 # Functions of hot.h by the operator that they compute; those with a second name have a version for halves.
-_NEVER_POSITIVE = {"exp": "act_expn", "exp_hi": "act_expn_hi", "exp_lo": "act_expn_lo"}
+_NEVER_POSITIVE = {"exp": "act_expn", "expm1": "act_expm1n", "exp_hi": "act_expn_hi", "exp_lo": "act_expn_lo"}
 _FALLING_SQUARE = {"exp_square": "act_expsqn", "expsq_hi": "act_expsqn_hi", "expsq_lo": "act_expsqn_lo"}
 _ALWAYS = {"tanh": ("act_tanh_by_expm1", "act_tanh_h"), "mills": ("act_mills", "act_mills_h")}
+_WITH_HALF = frozenset({"exp", "expm1", "exp_square"})
 
 
-def _hot_form(node: Node, narrow: bool, split: Collection[Node]) -> str | None:
-    """A cheaper C form that the node's operands allow; `split` has the exponents whose e^y is needed in two factors."""
-    half = "_h" if narrow else ""
-    if node.op == "exp" and node.args[0] in split and _never_positive(node.args[0]):
-        return "(act_expn_hi({0}) * act_expn_lo({0}))"
+@dataclass(frozen=True)
+class _Hot:
+    """What the choice of a cheaper form depends on, beyond the node itself.
+
+    Attributes:
+        narrow: Results are rounded to a half.
+        uses: How often each node is an operand or a root.
+        split: Exponents y whose e^y is needed in two factors.
+        negative: e^y and e^y - 1 that only count where their exponent is not positive.
+    """
+
+    narrow: bool
+    uses: Counter[Node]
+    split: frozenset[Node]
+    negative: frozenset[Node]
+
+    @classmethod
+    def of(cls, roots: tuple[Node, ...], narrow: bool) -> _Hot:
+        nodes = list(walk(*roots))
+        uses = Counter(a for node in nodes for a in node.args)
+        uses.update(roots)
+        split = frozenset(node.args[0] for node in nodes if node.op == "exp_hi")
+        negative = frozenset(e for node in nodes if node.op == "where" for e in _negative_exponentials(node, uses))
+        return cls(narrow, uses, split, negative)
+
+
+def _negative_exponentials(node: Node, uses: Counter[Node]) -> Iterator[Node]:
+    """Exponentials of u that are used in the branch of a selection where u is not positive, and nowhere else."""
+    condition, above, below = node.args
+    if condition.op not in ("lt", "le", "gt", "ge") or condition.args[1] is not const(0.0):
+        return
+    left = [above if condition.op in ("lt", "le") else below]
+    while left:
+        inner = left.pop()
+        if uses[inner] == 1 and inner.op in ("exp", "expm1") and inner.args[0] is condition.args[0]:
+            yield inner
+        elif uses[inner] == 1:
+            left.extend(inner.args)
+
+
+def _hot_form(node: Node, hot: _Hot) -> str | None:
+    """A cheaper C form that the node's operands and users allow."""
+    half = "_h" if hot.narrow and node.op in _WITH_HALF else ""
     if _is_negative_abs(node):
         return "(-__builtin_fabsf({1}))" if node.args[1].op != "neg" else "(-__builtin_fabsf({2}))"
-    if node.op in _NEVER_POSITIVE and _never_positive(node.args[0]):
-        return f"{_NEVER_POSITIVE[node.op]}{half if node.op == 'exp' else ''}({{0}})"
+    if node.op in _NEVER_POSITIVE and (node in hot.negative or _never_positive(node.args[0])):
+        if node.op == "exp" and node.args[0] in hot.split:
+            return "(act_expn_hi({0}) * act_expn_lo({0}))"
+        return f"{_NEVER_POSITIVE[node.op]}{half}({{0}})"
     if node.op in _FALLING_SQUARE and node.args[1].is_const and number_of(node.args[1]) < 0:
-        return f"{_FALLING_SQUARE[node.op]}{half if node.op == 'exp_square' else ''}({{0}}, {{1}})"
+        return f"{_FALLING_SQUARE[node.op]}{half}({{0}}, {{1}})"
     if node.op == "log1p" and node.args[0].op == "exp" and _never_positive(node.args[0].args[0]):
-        return f"act_log1p_unit{half}({{0}})"
-    return f"{_ALWAYS[node.op][narrow]}({{0}})" if node.op in _ALWAYS else None
+        return f"act_log1p_unit{'_h' if hot.narrow else ''}({{0}})"
+    return f"{_ALWAYS[node.op][hot.narrow]}({{0}})" if node.op in _ALWAYS else None
+
+
+def _fused(node: Node, text: dict[Node, str], hot: _Hot) -> str | None:
+    """A sum with a product that nothing else needs, in one rounding."""
+    if node.op not in ("add", "sub"):
+        return None
+    a, b = node.args
+    for product, other, first in ((a, b, True), (b, a, False)):
+        if product.op == "mul" and hot.uses[product] == 1:
+            p, q = (text[n] for n in product.args)
+            sign_product = "-" if node.op == "sub" and not first else ""
+            sign_other = "-" if node.op == "sub" and first else ""
+            return f"ACT_FMA({sign_product}{p}, {q}, {sign_other}{text[other]})"
+    return None
 
 
 def _is_negative_abs(node: Node) -> bool:

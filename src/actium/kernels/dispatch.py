@@ -7,6 +7,7 @@ CPU tensors of float32, bfloat16 and float16 run generated C; everything else ru
 from __future__ import annotations
 
 import ctypes
+import keyword
 import re
 from array import array
 from collections.abc import Callable
@@ -40,7 +41,7 @@ def threads_for(count: int) -> int:
 def safe_name(name: str) -> str:
     """A name that Python and C accept."""
     cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    return cleaned if re.match(r"[A-Za-z_]", cleaned) else f"f_{cleaned}"
+    return cleaned if re.match(r"[A-Za-z_]", cleaned) and not keyword.iskeyword(cleaned) else f"f_{cleaned}"
 
 
 def as_operand(p: float | Tensor, like: Tensor, channel_dim: int | None) -> Tensor:

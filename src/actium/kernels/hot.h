@@ -46,21 +46,20 @@ ACT_FN float act_expn_p_(float r) {
     return ACT_FMA(ACT_FMA(ACT_ESTRIN(r, s, ACT_C_EXPN), r, 1.0f), r, 1.0f);
 }
 
-/* exp(y + low) = hi * lo as in math.h, but that neither is ever 0: for y < -174.67 a product with both is to be
- * replaced by 0. For n < -120, lo is 2^-126, and hi, which is always normal, has the rest of the exponent. A mask and
- * no comparison: compilers repeat a comparison for every select that uses it. */
+/* exp(y + low) = hi * lo. hi is at most 1, and normal down to y = -173.97; lo is 1 or, from n = -126 down, 2^-125, never
+ * 0. From -174.3 down both stay what they are there: such a product is to be replaced by 0, or is less than the smallest
+ * normal number unless its other factors exceed 2^125. A mask, no comparison: gcc repeats a comparison per select. */
 ACT_FN int32_t act_expn_raise_(float t) {
-    return (act_bits_less_(t, act_bits_(ACT_MAGIC_EXPONENT) - 120) >> 31) & (126 << 23);
+    return (act_bits_less_(t, act_bits_(ACT_MAGIC_EXPONENT) - 125) >> 31) & (125 << 23);
 }
 ACT_FN float act_expn_hi_(float y, float low, int carried) {
-    const float c = act_expn_clamp_(y, -174.67f), t = act_expn_t_(c), r = act_expn_r_(c, t);
+    const float c = act_expn_clamp_(y, -174.3f), t = act_expn_t_(c), r = act_expn_r_(c, t);
     const uint32_t scale = (uint32_t)act_expn_scale_(t) + (uint32_t)act_expn_raise_(t);
     return act_expn_p_(carried ? r + low : r) * act_float_((int32_t)scale);
 }
 ACT_FN float act_expn_hi(float y) { return act_expn_hi_(y, 0.0f, 0); }
 ACT_FN float act_expn_lo(float y) {
-    const float t = act_expn_t_(act_expn_clamp_(y, -174.67f));
-    return act_float_(act_bits_(1.0f) - act_expn_raise_(t));
+    return act_float_(act_bits_(1.0f) - act_expn_raise_(act_expn_t_(act_expn_clamp_(y, -174.3f))));
 }
 /* 2^(n + 64) is normal down to e^-105, and the product with 2^-64 underflows gradually. */
 ACT_FN float act_expn(float y) {
@@ -101,7 +100,7 @@ ACT_FN float act_tanh_by_expm1(float x) {
 
 /* 2^(n + 64) is normal down to e^-104, and the product with 2^-64 underflows gradually. */
 ACT_FN float act_expn_h(float y) {
-    const float c = y < -105.0f ? -105.0f : y, t = ACT_FMA(c, ACT_LOG2E, ACT_MAGIC_EXPONENT + 64.0f);
+    const float c = act_expn_clamp_(y, -105.0f), t = ACT_FMA(c, ACT_LOG2E, ACT_MAGIC_EXPONENT + 64.0f);
     const float n = t - (ACT_MAGIC_EXPONENT + 64.0f), r = ACT_FMA(n, -0.693147181f, c);
     const float p = ACT_FMA(ACT_FMA(ACT_HORNER(2, r, ACT_C_EXPN_H), r, 1.0f), r, 1.0f);
     return (p * act_float_(act_expn_scale_(t))) * 5.42101086e-20f;
@@ -113,17 +112,22 @@ ACT_FN float act_mills_h(float a) {
     return ACT_HORNER(6, v, ACT_C_MILLS_V_H) * w;
 }
 ACT_FN float act_tanh_h(float x) {
-    const float a = -2.0f * __builtin_fabsf(x), y = a < -60.0f ? -60.0f : a;
-    const float t = ACT_FMA(y, ACT_LOG2E, ACT_MAGIC_EXPONENT), n = t - ACT_MAGIC_EXPONENT;
+    const float y = act_expn_clamp_(-2.0f * __builtin_fabsf(x), -60.0f), t = act_expn_t_(y), n = t - ACT_MAGIC_EXPONENT;
     const float r = ACT_FMA(n, -0.693147181f, y), s = act_float_(act_expn_scale_(t));
     const float q = ACT_FMA(ACT_HORNER(3, r, ACT_C_EXPM1_H), r * r, r), em = ACT_FMA(q, s, s - 1.0f);
     return __builtin_copysignf(em / (2.0f + em), x);
 }
 /* expm1 for y <= 0 (the branch of the ELU family). */
 ACT_FN float act_expm1n_h(float y) {
-    const float c = y < -60.0f ? -60.0f : y, t = ACT_FMA(c, ACT_LOG2E, ACT_MAGIC_EXPONENT);
-    const float n = t - ACT_MAGIC_EXPONENT, r = ACT_FMA(n, -0.693147181f, c), s = act_float_(act_expn_scale_(t));
-    return ACT_FMA(ACT_FMA(ACT_HORNER(3, r, ACT_C_EXPM1_H), r * r, r), s, s - 1.0f);
+    const float c = act_expn_clamp_(y, -60.0f), t = act_expn_t_(c), s = act_float_(act_expn_scale_(t));
+    const float r = ACT_FMA(t - ACT_MAGIC_EXPONENT, -0.693147181f, c);
+    return __builtin_copysignf(ACT_FMA(ACT_FMA(ACT_HORNER(3, r, ACT_C_EXPM1_H), r * r, r), s, s - 1.0f), y);
+}
+/* expm1 for y <= 0. */
+ACT_FN float act_expm1n(float y) {
+    const float c = act_expn_clamp_(y, -60.0f), t = act_expn_t_(c), s = act_float_(act_expn_scale_(t));
+    const float r = act_expn_r_(c, t), z = r * r, q = ACT_FMA(ACT_ESTRIN(r, z, ACT_C_EXPN), z, r);
+    return __builtin_copysignf(ACT_FMA(q, s, s - 1.0f), y);
 }
 
 #endif

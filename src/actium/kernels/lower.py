@@ -351,6 +351,6 @@ def _safe_value(branch: Node, movable: list[Node]) -> Node | None:
     """A value at which the branch and its slopes are finite, tried in ball arithmetic."""
     bounds = [number_of(n) for n in walk(branch) if n.is_const and math.isfinite(number_of(n))]
     for value in (*_SAFE_VALUES, *(b + step for b in bounds for step in (1.0, -1.0))):
-        if movable and is_regular(branch, {n: value for n in movable}):
+        if movable and is_regular(branch, dict.fromkeys(movable, value)):
             return const(value)
     return None
