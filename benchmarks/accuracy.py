@@ -1,8 +1,9 @@
 """Accuracy of torch.nn's functions and of actium's, against ball arithmetic.
 
 Every float16 and bfloat16 number, and a sample over all exponents of float32; output and gradient; finite inputs. The
-error is in units in the last place of the exact value, floored at the smallest normal number. "0 for" counts inputs whose
-result is 0 although the exact one is a normal number. Run: `python benchmarks/accuracy.py`.
+error is in units in the last place of the exact value, floored at the smallest normal number. Counted beside it: inputs
+whose result is 0 although the exact one is a normal number, and non-finite results of finite exact ones.
+Run: `python benchmarks/accuracy.py`.
 """
 
 from __future__ import annotations

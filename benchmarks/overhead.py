@@ -1,6 +1,7 @@
 """What one call costs beside its arithmetic: 64 elements, against `F.silu` in the same run.
 
-The floor is PyTorch's own allocation of the output (`torch.empty_like`), printed beside. Run: `python benchmarks/overhead.py`.
+The floor is PyTorch's own allocation of the output (`torch.empty_like`), printed beside.
+Run: `python benchmarks/overhead.py`.
 """
 
 from __future__ import annotations

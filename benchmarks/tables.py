@@ -59,7 +59,7 @@ def speed() -> str:
     for row in result["results"]["rows"]:
         cells.setdefault(row["function"], {})[row["size"], row["dtype"]] = row
     lines = [
-        f"| function | {' | '.join(f'{d} {s}' for d in ('fp32', 'bf16') for s in sizes)} | against torch.compile, 1Mi |",
+        f"| function | {' | '.join(f'{d} {s}' for d in ('fp32', 'bf16') for s in sizes)} | to torch.compile, 1Mi |",
         "|---|" + "---|" * 7,
     ]
     for name, by_cell in cells.items():

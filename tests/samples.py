@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 
 from actium.define import Activation, formula
-from actium.formula.graph import Formula, const, op, parameter, variable, where
-from actium.formula.parameters import learnable
+from actium.symbolic.graph import Formula, const, op, parameter, variable, where
+from actium.symbolic.parameters import learnable
 
 X = variable("x")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

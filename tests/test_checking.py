@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from actium.checking import activation_of, at_values, check, check_all, known_functions, subject_of
 from actium.define import activation, formula
 from actium.errors import DtypeError, TargetError
-from actium.formula.parameters import learnable
-from actium.formula.parse import parse
+from actium.symbolic.parameters import learnable
+from actium.symbolic.parse import parse
 from actium.targets import Found, resolve
 
 FAST = ["bfloat16"]

@@ -19,9 +19,9 @@ from actium.errors import (
     ParameterError,
     TraceError,
 )
-from actium.formula.graph import Formula, variable
-from actium.formula.parameters import learnable
 from actium.op import Op
+from actium.symbolic.graph import Formula, variable
+from actium.symbolic.parameters import learnable
 from samples import GATED, SILU_TEXT, assert_same_bits, leaky, mish, relu, silu, soft_clip, swish, two
 
 X = torch.tensor([-2.0, -0.5, 0.0, 1.5])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from actium import catalogue
 from actium.define import Activation, formula
 from actium.eject import eject
-from actium.formula.parameters import learnable
+from actium.symbolic.parameters import learnable
 from actium.verify.encodings import all_encodings, finite_encodings
 
 MISH = "x * tanh(log(1 + exp(x)))"

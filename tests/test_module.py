@@ -10,7 +10,7 @@ from torch import nn
 
 from actium.define import formula
 from actium.errors import ChannelError, DeviceError, InplaceError, ParameterError
-from actium.formula.parameters import learnable
+from actium.symbolic.parameters import learnable
 from samples import assert_same_bits, leaky, mish, relu, silu, soft_clip, swish, two
 
 bounded = formula("gain * tanh(x)", name="bounded", gain=learnable(0.5, min=-1.0, max=2.0))

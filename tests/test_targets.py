@@ -11,8 +11,8 @@ from torch import nn
 
 from actium.define import Activation
 from actium.errors import ActiumError, FormulaError, TargetError
-from actium.formula.graph import Formula
 from actium.module import ActivationModule
+from actium.symbolic.graph import Formula
 from actium.targets import resolve
 
 CODE = """

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from actium.define import Activation as Activation
     from actium.define import activation as activation
     from actium.define import formula as formula
-    from actium.formula.parameters import Parameter as Parameter
-    from actium.formula.parameters import learnable as learnable
     from actium.module import ActivationModule as ActivationModule
+    from actium.symbolic.parameters import Parameter as Parameter
+    from actium.symbolic.parameters import learnable as learnable
 
     # One line for each entry of the catalogue; a test compares.
     bounded_silu: Activation
@@ -73,13 +73,13 @@ if TYPE_CHECKING:
 
 _MODULES = frozenset({"errors", "nn", "catalogue"})
 _HOMES = {
-    "Activation": "define",
-    "ActivationModule": "module",
-    "Parameter": "formula.parameters",
-    "activation": "define",
-    "check": "checking",
-    "formula": "define",
-    "learnable": "formula.parameters",
+    "Activation": "actium.define",
+    "ActivationModule": "actium.module",
+    "Parameter": "actium.formula.parameters",
+    "activation": "actium.define",
+    "check": "actium.checking",
+    "formula": "actium.define",
+    "learnable": "actium.formula.parameters",
 }
 
 
@@ -87,7 +87,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _HOMES:
-        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        found = getattr(importlib.import_module(_HOMES[name]), name)
     elif name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     else:

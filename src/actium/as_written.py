@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from actium.formula.graph import Formula, Node, number_of
+from actium.symbolic.graph import Formula, Node, number_of
 
 Value = Tensor | float | bool
 
@@ -116,7 +116,7 @@ def as_written(formula: Formula) -> Callable[[Tensor], Tensor]:
         A function of one tensor: same shape, same dtype, differentiable by autograd.
 
     Example:
-        >>> from actium.formula.parse import parse
+        >>> from actium.symbolic.parse import parse
         >>> naive = as_written(parse("log(1 + exp(x))"))
         >>> naive(torch.tensor([0.0, 100.0]))
         tensor([0.6931,    inf])

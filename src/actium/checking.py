@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from actium.as_written import as_written
 from actium.define import Activation
 from actium.errors import TargetError, TraceError
-from actium.formula.graph import Formula, const, parameter, substitute
-from actium.formula.parameters import Parameter
-from actium.formula.trace import Traced, trace
 from actium.module import ActivationModule
+from actium.symbolic.graph import Formula, const, parameter, substitute
+from actium.symbolic.parameters import Parameter
+from actium.symbolic.trace import Traced, trace
 from actium.targets import Found, resolve
 from actium.verify.certificate import Certificate
 from actium.verify.run import DEFAULT_DTYPES

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
 from actium.errors import ParameterError
-from actium.formula.derivative import derivative
-from actium.formula.graph import Formula
-from actium.formula.latex import to_latex
-from actium.formula.parameters import Parameter
-from actium.formula.parse import parse
-from actium.formula.stabilize import stabilize
 from actium.kernels.dispatch import SERIAL, Library, safe_name
 from actium.op import FlatCall, Op, ParameterValue, apply_flat
+from actium.symbolic.derivative import derivative
+from actium.symbolic.graph import Formula
+from actium.symbolic.latex import to_latex
+from actium.symbolic.parameters import Parameter
+from actium.symbolic.parse import parse
+from actium.symbolic.stabilize import stabilize
 
 if TYPE_CHECKING:
     from actium.module import ActivationModule
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _is_dynamo_compiling = torch.compiler.is_dynamo_compiling
 _is_grad_enabled = torch.is_grad_enabled
 _dispatch_modes = torch._C._len_torch_dispatch_stack
-_functorch_level = torch._C._functorch.peek_interpreter_stack
+_functorch_level = functorch.peek_interpreter_stack
 _tracing_state = torch._C._get_tracing_state
 _empty_like = torch.empty_like
 
@@ -62,7 +63,8 @@ class Activation:
     ) -> None:
         if formula.parameters != tuple(p.name for p in parameters):
             raise ParameterError(
-                f"{name}: the formula has parameters {formula.parameters}, described are {tuple(p.name for p in parameters)}"
+                f"{name}: the formula has parameters {formula.parameters}, "
+                f"described are {tuple(p.name for p in parameters)}"
             )
         self.formula = formula
         self.parameters = parameters
@@ -147,7 +149,9 @@ class Activation:
     def values(self, *args: ParameterValue, **parameters: ParameterValue) -> tuple[ParameterValue, ...]:
         """The parameters of a call, complete, checked and in order."""
         if len(args) > len(self.parameters):
-            raise ParameterError(f"{self.name}: takes {len(self.parameters)} parameters ({self._signature}), got {len(args)}")
+            raise ParameterError(
+                f"{self.name}: takes {len(self.parameters)} parameters ({self._signature}), got {len(args)}"
+            )
         values: list[ParameterValue] = list(self._defaults)
         for k, value in enumerate(args):
             values[k] = self._value(self.parameters[k], value)
@@ -197,7 +201,8 @@ class Activation:
         """
         from actium.module import ActivationModule
 
-        return ActivationModule(self, channels=channels, channel_dim=channel_dim, inplace=inplace, learn=learn, **values)
+        options: dict[str, Any] = {"channels": channels, "channel_dim": channel_dim, "inplace": inplace, "learn": learn}
+        return ActivationModule(self, **options, **values)
 
     # -- what can be said about it -----------------------------------------------------------------
 
@@ -292,8 +297,12 @@ def activation(
         tensor([0., 2.])
     """
     if function is None:
-        return lambda f: activation(f, name=name, source=source)
-    from actium.formula.trace import trace
+
+        def decorate(f: Callable[..., Any]) -> Activation:
+            return activation(f, name=name, source=source)
+
+        return decorate
+    from actium.symbolic.trace import trace
 
     traced = trace(function)
     doc = inspect.getdoc(function) if not isinstance(function, functools.partial) else None

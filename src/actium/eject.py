@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, cast
 from torch import nn
 
 from actium import __version__
-from actium.formula.graph import Formula, Node, parameter, substitute, variable
-from actium.formula.latex import to_latex
-from actium.formula.parameters import Parameter
-from actium.formula.text import to_text
 from actium.kernels.eager import function_source
-from actium.module import _NEAREST, RAW, _bounds
+from actium.module import NEAREST, RAW, bounds
 from actium.report.clean import clean
+from actium.symbolic.graph import Formula, Node, parameter, substitute, variable
+from actium.symbolic.latex import to_latex
+from actium.symbolic.parameters import Parameter
+from actium.symbolic.text import to_text
 
 if TYPE_CHECKING:
     from actium.define import Activation
@@ -58,14 +58,14 @@ def _spread(value: float | Tensor, like: Tensor, channel_dim: int | None) -> Ten
 _RAW_ABOVE = f'''
 def _raw_above(distance: float) -> float:
     """Invert softplus."""
-    distance = max(distance, {_NEAREST})
+    distance = max(distance, {NEAREST})
     return distance + math.log(-math.expm1(-distance))
 '''
 
 _RAW_BETWEEN = f'''
 def _raw_between(share: float) -> float:
     """Invert sigmoid."""
-    share = min(max(share, {_NEAREST}), 1 - {_NEAREST})
+    share = min(max(share, {NEAREST}), 1 - {NEAREST})
     return math.log(share / (1 - share))
 '''
 
@@ -235,7 +235,7 @@ def _replace(tree: ast.stmt, old: ast.expr, new: ast.expr) -> ast.stmt:
 
 
 def _helpers(activation: Activation) -> list[str]:
-    both = [None not in _bounds(p) for p in activation.parameters if p.constrained and p.learnable]
+    both = [None not in bounds(p) for p in activation.parameters if p.constrained and p.learnable]
     helpers = [_SPREAD] if activation.parameters else []
     helpers += [_RAW_ABOVE] if False in both else []
     return helpers + ([_RAW_BETWEEN] if True in both else [])
@@ -318,7 +318,7 @@ def _initial(names: _Names, described: list[tuple[Parameter, str]], learns: bool
 
 
 def _condition(p: Parameter, name: str) -> str:
-    low, high = _bounds(p)
+    low, high = bounds(p)
     above = (
         "" if low is None else f"{name} > {_literal(low)}" if p.positive and low == 0 else f"{name} >= {_literal(low)}"
     )
@@ -332,22 +332,22 @@ def _minus(name: str, number: float) -> str:
 
 def _raw(p: Parameter, name: str) -> str:
     """The unconstrained number that stands for a value."""
-    low, high = _bounds(p)
+    low, high = bounds(p)
     if low is not None and high is not None:
         return f"_raw_between(({_minus(name, low)}) / {_literal(high - low)})"
     if low is None:
         assert high is not None
         return f"_raw_above({_literal(high)} - {name})"
-    return f"_raw_above({_minus(name, low + (_NEAREST if p.positive else 0.0))})"
+    return f"_raw_above({_minus(name, low + (NEAREST if p.positive else 0.0))})"
 
 
 def _property(p: Parameter, name: str) -> list[str]:
-    low, high = _bounds(p)
+    low, high = bounds(p)
     raw = f"self.{RAW}{name}"
     if low is not None and high is not None:
         value = f"{_literal(low)} + {_literal(high - low)} * torch.sigmoid({raw})"
     elif low is not None:
-        value = f"{_literal(low + (_NEAREST if p.positive else 0.0))} + nn.functional.softplus({raw})"
+        value = f"{_literal(low + (NEAREST if p.positive else 0.0))} + nn.functional.softplus({raw})"
     else:
         assert high is not None
         value = f"{_literal(high)} - nn.functional.softplus({raw})"

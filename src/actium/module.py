@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from actium.define import Activation
 from actium.errors import ParameterError
-from actium.formula.parameters import Parameter
+from actium.symbolic.parameters import Parameter
 
 RAW = "raw_"
 
 # How close to a bound an initial value may be: the maps below reach their bounds only at infinity.
-_NEAREST = 1e-6
+NEAREST = 1e-6
 
 
 class ActivationModule(nn.Module):
@@ -96,7 +96,7 @@ class ActivationModule(nn.Module):
     def __getattr__(self, name: str) -> Any:
         learned = self.__dict__.get("_learned", {})
         if name in learned and _stored_name(learned[name]) != name:
-            return _constrain(super().__getattr__(RAW + name), learned[name])
+            return _constrain(self._parameters[RAW + name], learned[name])  # type: ignore[arg-type]
         fixed = self.__dict__.get("_fixed", {})
         return fixed[name] if name in fixed else super().__getattr__(name)
 
@@ -133,8 +133,8 @@ def _checked_channels(activation: Activation, channels: int | None, channel_dim:
         raise ParameterError(f"{activation.name}: channels must be a positive integer, got {channels!r}")
     if channels > 1 and channel_dim is None:
         raise ParameterError(
-            f"{activation.name}: {channels} channels need channel_dim=…, the dimension of the input that they belong to "
-            "(1 for images in NCHW, −1 for the features of a transformer)"
+            f"{activation.name}: {channels} channels need channel_dim=…, the dimension of the input that they "
+            "belong to (1 for images in NCHW, −1 for the features of a transformer)"
         )
     return channels
 
@@ -143,7 +143,8 @@ def _stored_name(p: Parameter) -> str:
     return RAW + p.name if p.constrained else p.name
 
 
-def _bounds(p: Parameter) -> tuple[float | None, float | None]:
+def bounds(p: Parameter) -> tuple[float | None, float | None]:
+    """The closed interval that the parameter stays in; None for an open side."""
     low = p.min
     if p.positive and (low is None or low < 0):
         low = 0.0
@@ -152,11 +153,11 @@ def _bounds(p: Parameter) -> tuple[float | None, float | None]:
 
 def _constrain(raw: Tensor, p: Parameter) -> Tensor:
     """From the real line into the parameter's range."""
-    low, high = _bounds(p)
+    low, high = bounds(p)
     if low is not None and high is not None:
         return low + (high - low) * torch.sigmoid(raw)
     # softplus alone reaches 0 in float32; a positive parameter must not.
-    tiny = _NEAREST if p.positive else 0.0
+    tiny = NEAREST if p.positive else 0.0
     if low is not None:
         return low + F.softplus(raw) + tiny
     assert high is not None
@@ -167,12 +168,12 @@ def _unconstrain(value: Tensor, p: Parameter) -> Tensor:
     """The inverse of `_constrain`, computed in float64."""
     if not p.constrained:
         return value
-    low, high = _bounds(p)
+    low, high = bounds(p)
     v = float(value[0])
     if low is not None and high is not None:
-        share = min(max((v - low) / (high - low), _NEAREST), 1 - _NEAREST)
+        share = min(max((v - low) / (high - low), NEAREST), 1 - NEAREST)
         raw = math.log(share / (1 - share))
     else:
-        distance = max(v - low - (_NEAREST if p.positive else 0.0) if low is not None else high - v, _NEAREST)  # type: ignore[operator]
+        distance = max(v - low - (NEAREST if p.positive else 0.0) if low is not None else high - v, NEAREST)  # type: ignore[operator]
         raw = distance + math.log(-math.expm1(-distance))
     return torch.full_like(value, raw)

@@ -19,9 +19,9 @@ from actium.catalogue.entry import Entry
 from actium.catalogue.polynomial import INTERVAL, polynomial_entry
 from actium.define import Activation
 from actium.errors import ParameterError
-from actium.formula.graph import Formula, Node, const, mul, parameter, substitute
-from actium.formula.parameters import Parameter
 from actium.module import ActivationModule
+from actium.symbolic.graph import Formula, Node, const, mul, parameter, substitute
+from actium.symbolic.parameters import Parameter
 
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY

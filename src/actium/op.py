@@ -17,23 +17,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
 from actium.errors import ChannelError, DeviceError, DtypeError, InplaceError, ParameterError
-from actium.formula.graph import Formula, Node
 from actium.kernels import dispatch
 from actium.kernels.eager import compile_function
 from actium.kernels.plan import Plan
+from actium.symbolic.graph import Formula, Node
 
 COMPUTE = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float32: torch.float32}
 COMPUTE[torch.float64] = torch.float64
 
 _PLAIN_TYPES = frozenset({Tensor, torch.nn.Parameter})
 _is_compiling = torch.compiler.is_compiling
-_functorch_level = torch._C._functorch.peek_interpreter_stack
+_functorch_level = functorch.peek_interpreter_stack
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _tracing_state = torch._C._get_tracing_state
-_is_legacy_batched = torch._C._functorch.is_legacy_batchedtensor  # autograd.grad(is_grads_batched=True)
+_is_legacy_batched = functorch.is_legacy_batchedtensor  # autograd.grad(is_grads_batched=True)
 _is_grad_enabled = torch.is_grad_enabled
 _empty_like = torch.empty_like
 _is_dynamo_compiling = torch.compiler.is_dynamo_compiling
@@ -83,7 +84,9 @@ class Op:
 
     # -- calls -------------------------------------------------------------------------------------
 
-    def __call__(self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None
+    ) -> Tensor:
         """Apply to one input."""
         if (
             not _is_dynamo_compiling()
@@ -153,10 +156,14 @@ class Op:
             if x.layout is not torch.strided:
                 raise DtypeError(f"{self.name}: got layout {x.layout}, expected a dense tensor; call .to_dense()")
             if x.dtype != first.dtype or x.shape != first.shape:
-                raise DtypeError(f"{self.name}: inputs differ: {x.dtype} {tuple(x.shape)}, {first.dtype} {tuple(first.shape)}")
+                raise DtypeError(
+                    f"{self.name}: inputs differ: {x.dtype} {tuple(x.shape)}, {first.dtype} {tuple(first.shape)}"
+                )
         names = self.formula.parameters
         if len(parameters) != len(names):
-            raise ParameterError(f"{self.name}: got {len(parameters)} parameters, expected {len(names)}: {', '.join(names)}")
+            raise ParameterError(
+                f"{self.name}: got {len(parameters)} parameters, expected {len(names)}: {', '.join(names)}"
+            )
         for name, p in zip(names, parameters, strict=True):
             if isinstance(p, Tensor):
                 self._check_tensor(name, p, first, channel_dim)
@@ -165,7 +172,9 @@ class Op:
         if not p.dtype.is_floating_point:
             raise DtypeError(f"{self.name}: parameter {name!r} has dtype {p.dtype}, expected a floating-point dtype")
         if p.device != x.device:
-            raise DeviceError(f"{self.name}: the input is on {x.device}, parameter {name!r} on {p.device}; move one of them")
+            raise DeviceError(
+                f"{self.name}: the input is on {x.device}, parameter {name!r} on {p.device}; move one of them"
+            )
         if p.dim() > 1:
             raise ChannelError(f"{self.name}: parameter {name!r} has shape {tuple(p.shape)}, expected (1,) or (C,)")
         if p.numel() == 1:
@@ -176,7 +185,9 @@ class Op:
                 f"{tuple(x.shape)} they belong to: channel_dim=…"
             )
         if not -x.dim() <= channel_dim < x.dim():
-            raise ChannelError(f"{self.name}: channel_dim={channel_dim} does not exist in an input of shape {tuple(x.shape)}")
+            raise ChannelError(
+                f"{self.name}: channel_dim={channel_dim} does not exist in an input of shape {tuple(x.shape)}"
+            )
         if x.shape[channel_dim] != p.numel():
             raise ChannelError(
                 f"{self.name}: parameter {name!r} has {p.numel()} values, but dimension {channel_dim} of the input "
@@ -188,7 +199,9 @@ class Op:
         if not _is_grad_enabled() or not (x.requires_grad or learning):
             return
         if x.requires_grad and x.is_leaf:
-            raise InplaceError(f"{self.name}: x is a leaf that requires grad; its own gradient would be of the overwritten value")
+            raise InplaceError(
+                f"{self.name}: x is a leaf that requires grad; its own gradient would be of the overwritten value"
+            )
         if learning or self.output_slope is None:
             why = "a parameter's gradient needs the input" if learning else "the backward pass needs the input"
             raise InplaceError(
@@ -204,7 +217,9 @@ class Op:
         arguments = (*self.formula.inputs, *self.formula.parameters)
         return compile_function(dispatch.safe_name(self.name), arguments, (self.plan.value("soft"),))
 
-    def _eager(self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None) -> Tensor:
+    def _eager(
+        self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None
+    ) -> Tensor:
         first = inputs[0]
         compute = COMPUTE[first.dtype]
         wide = [x.to(compute) for x in inputs]
@@ -277,7 +292,8 @@ class _Flat(torch.autograd.Function):
 
 
 # What Function.apply calls after it has looked for functorch levels; `Op.__call__` has looked already.
-apply_flat = super(torch.autograd.Function, _Flat).apply
+_base: Any = super(torch.autograd.Function, _Flat)
+apply_flat: Callable[[FlatCall, Tensor], Tensor] = _base.apply
 
 
 class _Fused(torch.autograd.Function):
@@ -319,7 +335,9 @@ def _from_output(op: Op, y: Tensor, grad: Tensor, parameters: tuple[ParameterVal
         slope = op.output_slope
         name = "grad_output"
         root = Node("input", (), name) * slope.root
-        op._backward_ops["output"] = Op(Formula(root, (*slope.inputs, name), slope.parameters), op.defaults, f"{op.name}′")
+        op._backward_ops["output"] = Op(
+            Formula(root, (*slope.inputs, name), slope.parameters), op.defaults, f"{op.name}′"
+        )
     return op._backward_ops["output"].many((y, grad), parameters, None)
 
 

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from actium.define import Activation
 from actium.errors import ActiumError, FormulaError, TargetError
-from actium.formula.graph import Formula
-from actium.formula.parse import parse
+from actium.symbolic.graph import Formula
+from actium.symbolic.parse import parse
 from actium.verify.subject import SubjectError, guarded, one_line
 
 _FILE = re.compile(r"(?P<place>.+?\.py):(?P<name>.*)", re.DOTALL)

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.nn.parallel import DistributedDataParallel
 
 from actium.define import formula
-from actium.formula.parameters import learnable
+from actium.symbolic.parameters import learnable
 
 WORLD = 2
 two = formula("a * tanh(b * x) + where(x < a, 0, x - a)", name="two", a=learnable(1.5), b=learnable(0.5, min=0, max=4))

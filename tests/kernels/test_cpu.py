@@ -12,11 +12,11 @@ import torch
 
 from actium.define import formula
 from actium.errors import KernelError
-from actium.formula.graph import Formula, Node, const, op, parameter, variable, where
 from actium.kernels import cpu, toolchain
 from actium.kernels.dispatch import Library
 from actium.kernels.plan import Plan
 from actium.op import Op
+from actium.symbolic.graph import Formula, Node, const, op, parameter, variable, where
 from samples import GATED, all_halves, bits, identify, silu, two
 
 X, G = variable("x"), variable("g")

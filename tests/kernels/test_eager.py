@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from actium.errors import KernelError
-from actium.formula.graph import const, op, parameter, variable, where
 from actium.kernels.eager import body, compile_function, function_source
+from actium.symbolic.graph import const, op, parameter, variable, where
 
 X, P = variable("x"), parameter("p")
 

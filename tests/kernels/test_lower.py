@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 
-from actium.formula.balls import evaluate
-from actium.formula.graph import Node, const, number_of, op, parameter, variable, walk, where
-from actium.formula.parse import parse
-from actium.formula.primitives import PRIMITIVES
-from actium.formula.stabilize import stabilize_node
 from actium.kernels.eager import compile_function
 from actium.kernels.lower import Lowering, mask_branches
 from actium.kernels.plan import Plan
+from actium.symbolic.balls import evaluate
+from actium.symbolic.graph import Node, const, number_of, op, parameter, variable, walk, where
+from actium.symbolic.parse import parse
+from actium.symbolic.primitives import PRIMITIVES
+from actium.symbolic.stabilize import stabilize_node
 from samples import ALL, all_halves, identify
 
 X, BETA = variable("x"), parameter("beta")

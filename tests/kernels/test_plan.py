@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from actium.formula.graph import Formula, parameter, variable, walk
-from actium.formula.parse import parse
 from actium.kernels.eager import compile_function
 from actium.kernels.plan import Plan
+from actium.symbolic.graph import Formula, parameter, variable, walk
+from actium.symbolic.parse import parse
 
 
 def test_the_formula_is_stabilized_once():

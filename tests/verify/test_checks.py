@@ -11,7 +11,7 @@ from mutants import MUTANTS, SOUND, Specimen
 from torch import nn
 
 from actium.errors import DtypeError
-from actium.formula.parse import parse
+from actium.symbolic.parse import parse
 from actium.verify import Certificate, Subject, check, subject_of
 from actium.verify.checks import REGISTRY
 

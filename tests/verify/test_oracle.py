@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from actium.errors import ParameterError
-from actium.formula.graph import Formula, const, op, parameter, variable, where
-from actium.formula.parse import parse
+from actium.symbolic.graph import Formula, const, op, parameter, variable, where
+from actium.symbolic.parse import parse
 from actium.verify.encodings import finite_encodings
 from actium.verify.oracle import Oracle
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from actium.catalogue import stable
 from actium.catalogue.entry import Entry, Kink
-from actium.formula.parameters import Parameter
+from actium.symbolic.parameters import Parameter
 
 _TORCH = "PyTorch, torch.nn.functional.{}"
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from actium.catalogue.entry import Entry, OutputSlope
 from actium.define import Activation
 from actium.errors import InplaceError, ParameterError
-from actium.formula.graph import Formula, op, variable, where
-from actium.formula.parse import parse
 from actium.op import Op, ParameterValue
+from actium.symbolic.graph import Formula, op, variable, where
+from actium.symbolic.parse import parse
 
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from actium.errors import ParameterError
-from actium.formula.parameters import Parameter
+from actium.symbolic.parameters import Parameter
 
 if TYPE_CHECKING:
     from actium.define import Activation
-    from actium.formula.graph import Formula
+    from actium.symbolic.graph import Formula
 
 PYTORCH = "as PyTorch"
 
@@ -152,7 +152,7 @@ class Entry:
 
     def as_written(self) -> Formula:
         """The formula as the text says it: the truth that the computed form is judged by."""
-        from actium.formula.parse import parse
+        from actium.symbolic.parse import parse
 
         return parse(self.formula, parameters=self.defaults)
 
@@ -179,9 +179,9 @@ def _describe(p: Parameter) -> str:
 
 
 def _evaluate(text: str, values: Mapping[str, float]) -> float:
-    from actium.formula.balls import evaluate
-    from actium.formula.graph import parameter
-    from actium.formula.parse import parse
+    from actium.symbolic.balls import evaluate
+    from actium.symbolic.graph import parameter
+    from actium.symbolic.parse import parse
 
     used = {n: v for n, v in values.items() if n in _NAME.findall(text)}
     root = parse(text, inputs=(), parameters=used).root

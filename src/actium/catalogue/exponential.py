@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from actium.catalogue import stable
 from actium.catalogue.entry import Entry, Kink
-from actium.formula.compound import SELU_ALPHA, SELU_SCALE
-from actium.formula.parameters import Parameter
+from actium.symbolic.compound import SELU_ALPHA, SELU_SCALE
+from actium.symbolic.parameters import Parameter
 
 _EDGE = repr(stable.SOFT_EXPONENTIAL_EDGE)
 

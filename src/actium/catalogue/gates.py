@@ -6,7 +6,7 @@ In: nothing. Out: `ENTRIES`. Minima are solutions of f′(x) = 0, rounded to a d
 from __future__ import annotations
 
 from actium.catalogue.entry import Entry, Kink
-from actium.formula.parameters import Parameter
+from actium.symbolic.parameters import Parameter
 
 # −W(1/e), W being Lambert's function: the minimum of x·σ(x), at x = −(1 + W(1/e)).
 _SILU_MINIMUM = "-0.2784645427610738"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from actium.catalogue.entry import Entry, Kink
 from actium.catalogue.polynomial import polynomial_entry
-from actium.formula.parameters import Parameter
+from actium.symbolic.parameters import Parameter
 
 ENTRIES = (
     Entry(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from actium.catalogue.entry import Entry
 from actium.errors import ParameterError
-from actium.formula.parameters import Parameter
+from actium.symbolic.parameters import Parameter
 
 # Half-width of the interval on which the initial coefficients fit ReLU: three standard deviations of a
 # normalised preactivation.

@@ -1,13 +1,13 @@
 """Piecewise linear activations without trained parameters: ReLU and what is cut from straight lines.
 
 In: nothing. Out: `ENTRIES`. A `where` differentiates the branch it selects, so `<=` or `<` decides the gradient at a
-kink; the functions of `formula/compound.py` choose as PyTorch does.
+kink; the functions of `symbolic/compound.py` choose as PyTorch does.
 """
 
 from __future__ import annotations
 
 from actium.catalogue.entry import Entry, Kink, OutputSlope
-from actium.formula.parameters import Parameter
+from actium.symbolic.parameters import Parameter
 
 _TORCH = "PyTorch, torch.nn.functional.{}"
 

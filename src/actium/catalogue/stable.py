@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from actium.formula.graph import Formula, Node, as_node, const, neg, op, parameter, variable, where
+from actium.symbolic.graph import Formula, Node, as_node, const, neg, op, parameter, variable, where
 
 # Where the logarithm of the soft exponential for alpha < 0 is continued by its tangent: its slope stays below 1024.
 SOFT_EXPONENTIAL_EDGE = 2.0**-10

@@ -17,8 +17,8 @@ from importlib.resources import files
 from typing import Literal
 
 from actium.errors import KernelError
-from actium.formula.graph import IDENTIFIER, Node, const, neg, number_of, walk
-from actium.formula.primitives import PRIMITIVES
+from actium.symbolic.graph import IDENTIFIER, Node, const, neg, number_of, walk
+from actium.symbolic.primitives import PRIMITIVES
 
 Layout = Literal["flat", "rows"]
 
@@ -227,7 +227,9 @@ def _io(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:
     for name in kernel.inputs:
         if name == last and len(kernel.inputs) > 1:
             load.append(f"const float *b_{name} = one_{name};")
-            direct = f"i_{name} + at" if convert is None else f"act_load_{convert}(i_{name} + at, w_{name}, m), w_{name}"
+            direct = (
+                f"i_{name} + at" if convert is None else f"act_load_{convert}(i_{name} + at, w_{name}, m), w_{name}"
+            )
             load.append(f"if (!(flags & ACT_ONE_GRADIENT)) b_{name} = ({direct});")
         elif convert is None:
             load.append(f"const float *b_{name} = i_{name} + at;")
@@ -263,7 +265,9 @@ def _tensor_arguments(kernel: Kernel) -> str:
 
 
 def _advise(kernel: Kernel, count: str) -> str:
-    return "\n    ".join(f"if (o{k}) act_prepare_output(o{k}, sizeof(T) * (size_t)({count}));" for k in range(len(kernel.outputs)))
+    return "\n    ".join(
+        f"if (o{k}) act_prepare_output(o{k}, sizeof(T) * (size_t)({count}));" for k in range(len(kernel.outputs))
+    )
 
 
 def _flat(kernel: Kernel, dtype: str) -> str:
@@ -271,7 +275,8 @@ def _flat(kernel: Kernel, dtype: str) -> str:
     values = "".join(f", p[{k}]" for k in range(len(kernel.parameters)))
     arguments = _tensor_arguments(kernel)
     passed = ", ".join([f"i_{n}" for n in kernel.inputs] + [f"o{k}" for k in range(len(kernel.outputs))])
-    return f"""static void {kernel.name}_blocks({arguments}, int64_t from, int64_t to, int64_t n, const float *p, int flags) {{
+    return f"""static void {kernel.name}_blocks({arguments}, int64_t from, int64_t to, int64_t n,
+    const float *p, int flags) {{
   (void)p;
   {_buffers(kernel, dtype)}
   for (int64_t b = from; b < to; b++) {{
@@ -314,13 +319,14 @@ def _rows(kernel: Kernel, dtype: str) -> str:
     add_each = "\n        ".join(
         f"for (int i = 0; i < m; i++) acc[{k} * period + (at - row) + i] += (double)s{k}[i];" for k in range(sums)
     )
-    return f"""static void {kernel.name}_long({arguments}, int64_t task, int64_t length, int64_t pieces, int64_t channels,
-    const float *const *p, double *acc, int flags) {{
+    return f"""static void {kernel.name}_long({arguments}, int64_t task, int64_t length, int64_t pieces,
+    int64_t channels, const float *const *p, double *acc, int flags) {{
   {_buffers(kernel, dtype)}
   const int64_t row = task / pieces, piece = task % pieces, c = row % channels;
   const int64_t per_piece = (length + pieces - 1) / pieces;
   const int64_t first = row * length + piece * per_piece;
-  const int64_t rest = length - piece * per_piece, last = first + (rest < per_piece ? (rest < 0 ? 0 : rest) : per_piece);
+  const int64_t rest = length - piece * per_piece;
+  const int64_t last = first + (rest < per_piece ? (rest < 0 ? 0 : rest) : per_piece);
   (void)c; (void)p; (void)acc;
   for (int64_t at = first; at < last; at += ACT_LANES) {{
       const int m = last - at < ACT_LANES ? (int)(last - at) : ACT_LANES;

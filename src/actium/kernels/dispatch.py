@@ -118,7 +118,9 @@ class Library:
             gradient, slopes = plan.backward((*self._inputs, *self._parameters), self._mode)
             kernels = (
                 cpu.Kernel("forward", self._inputs, self._parameters, (plan.value(self._mode),), (), "rows"),
-                cpu.Kernel("backward", (*self._inputs, gradient), self._parameters, slopes[:count], slopes[count:], "rows"),
+                cpu.Kernel(
+                    "backward", (*self._inputs, gradient), self._parameters, slopes[:count], slopes[count:], "rows"
+                ),
             )
             library = toolchain.load(cpu.source(kernels, self._dtype), cpu.headers())
             tail = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 2 + [ctypes.c_int] * 2
@@ -320,7 +322,9 @@ def _backward_in_torch(
             full = results[name].expand(inputs[0].shape)
             grads.append(_like(full.to(inputs[0].dtype), dense(inputs[0])))
         else:
-            grads.append(_sum_to_parameter(results[name].expand(inputs[0].shape), parameters[k - len(inputs)], channel_dim))
+            grads.append(
+                _sum_to_parameter(results[name].expand(inputs[0].shape), parameters[k - len(inputs)], channel_dim)
+            )
     return grads
 
 

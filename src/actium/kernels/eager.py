@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from actium.errors import KernelError
-from actium.formula.graph import Node, number_of, walk
-from actium.formula.primitives import PRIMITIVES
+from actium.symbolic.graph import Node, number_of, walk
+from actium.symbolic.primitives import PRIMITIVES
 
 # e^(c·u²) with c·u² in two parts: u = h + (u − h), h on a grid of 1/16, so that h² is exact. The value does not
 # depend on h, so its zero derivative leaves autodiff right. From 1024 on h is u, kept where h² and 2·h are finite:

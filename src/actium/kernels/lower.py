@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from actium.formula.balls import constant_value, is_regular
-from actium.formula.expansions import Decay, exp_decay
-from actium.formula.graph import Node, const, div, mul, neg, negated, number_of, op, rebuild, remake, walk, where
-from actium.formula.primitives import PRIMITIVES
+from actium.symbolic.balls import constant_value, is_regular
+from actium.symbolic.expansions import Decay, exp_decay
+from actium.symbolic.graph import Node, const, div, mul, neg, negated, number_of, op, rebuild, remake, walk, where
+from actium.symbolic.primitives import PRIMITIVES
 
 Target = Literal["c", "torch"]
 
@@ -162,7 +162,9 @@ class Lowering:
         if rule is None:
             return node
         expanded = rule(*node.args)
-        return rebuild(expanded, lambda n, a: remake(n, a) if n.op == node.op else self._expand(n, a), dict(self._leaves(node)))
+        return rebuild(
+            expanded, lambda n, a: remake(n, a) if n.op == node.op else self._expand(n, a), dict(self._leaves(node))
+        )
 
     @staticmethod
     def _leaves(node: Node) -> Iterable[tuple[Node, Node]]:
@@ -333,7 +335,9 @@ def _is_above_zero(node: Node) -> bool:
     if node.is_const:
         return number_of(node) > 0
     if node.op == "add":
-        return any(_is_above_zero(a) for a in node.args) and all(_is_above_zero(a) or _is_nonnegative(a) for a in node.args)
+        return any(_is_above_zero(a) for a in node.args) and all(
+            _is_above_zero(a) or _is_nonnegative(a) for a in node.args
+        )
     if node.op in ("mul", "square"):
         return all(_is_above_zero(a) for a in node.args)
     return node.op == "where" and all(_is_above_zero(a) for a in node.args[1:])

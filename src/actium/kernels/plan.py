@@ -11,11 +11,11 @@ import functools
 from collections.abc import Mapping
 from typing import Literal
 
-from actium.formula.derivative import derivative
-from actium.formula.graph import Formula, Node, mul, parameter, variable
-from actium.formula.limits import guard
-from actium.formula.stabilize import stabilize
 from actium.kernels.lower import Lowering, Target
+from actium.symbolic.derivative import derivative
+from actium.symbolic.graph import Formula, Node, mul, parameter, variable
+from actium.symbolic.limits import guard
+from actium.symbolic.stabilize import stabilize
 
 GRADIENT = "grad_output"
 # c_half: for half-precision tensors. soft: torch, to be differentiated by torch itself.

@@ -32,7 +32,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 def facts(activation: Activation) -> dict[str, Any]:
     """Everything known of an activation at its default parameters, without running it."""
-    from actium.formula.latex import to_latex
+    from actium.symbolic.latex import to_latex
     from actium.verify.certificate import plain
     from actium.verify.oracle import Oracle
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from actium.formula.graph import Formula, Node, is_number, walk
+from actium.symbolic.graph import Formula, Node, is_number, walk
 from actium.verify.case import Case, is_off
 from actium.verify.sweep import Quantity
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from actium.errors import ParameterError
-from actium.formula.graph import COMPARISONS, LOGICAL, Formula, Node, number_of, rebuild, remake
-from actium.formula.primitives import PRIMITIVES
+from actium.symbolic.graph import COMPARISONS, LOGICAL, Formula, Node, number_of, rebuild, remake
+from actium.symbolic.primitives import PRIMITIVES
 
 Floats = npt.NDArray[np.float64]
 Ball = Any  # flint.arb ships without type information

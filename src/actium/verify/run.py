@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from actium.errors import DtypeError
-from actium.formula.graph import Formula
+from actium.symbolic.graph import Formula
 from actium.verify.case import Case
 from actium.verify.certificate import Accuracy, Certificate, Finding, sort_findings
 from actium.verify.checks import NOT_IMPLEMENTED, REGISTRY, contract, gradients, identity, numerics

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from actium.errors import TraceError
-from actium.formula.graph import Formula
-from actium.formula.trace import trace
+from actium.symbolic.graph import Formula
+from actium.symbolic.trace import trace
 
 Call = Callable[[Tensor], Tensor]
 _SEED = 20190823

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from actium.errors import ParameterError
-from actium.formula.graph import Formula
+from actium.symbolic.graph import Formula
 from actium.verify.case import Case
 from actium.verify.certificate import Finding
 from actium.verify.oracle import Floats, Oracle
