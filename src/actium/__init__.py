@@ -75,11 +75,11 @@ _MODULES = frozenset({"errors", "nn", "catalogue"})
 _HOMES = {
     "Activation": "actium.define",
     "ActivationModule": "actium.module",
-    "Parameter": "actium.formula.parameters",
+    "Parameter": "actium.symbolic.parameters",
     "activation": "actium.define",
     "check": "actium.checking",
     "formula": "actium.define",
-    "learnable": "actium.formula.parameters",
+    "learnable": "actium.symbolic.parameters",
 }
 
 

@@ -74,9 +74,13 @@ class ActivationModule(nn.Module):
             else:
                 self._fixed[p.name] = value
         self._plain: tuple[float, ...] | None = tuple(self._fixed.values()) if not self._learned else None
+        # The activation's own call has the shortest path to its kernel.
+        self._short = self._plain == activation._defaults
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the activation."""
+        if self._short and not self.inplace:
+            return self.activation(input)
         values = self._plain
         if values is None:
             values = tuple(
