@@ -132,10 +132,7 @@ def test_parameter_gradients_train_a_model():
 def test_repr_states_what_differs():
     assert repr(mish.module()) == "mish()"
     assert repr(leaky.module(slope=0.5)) == "leaky(slope=0.5)"
-    assert (
-        repr(two.module(channels=3, channel_dim=1))
-        == "two(a=mean 1.5, b=mean 0.5, learn=a+b, channels=3, channel_dim=1)"
-    )
+    assert repr(two.module(channels=3, channel_dim=1)) == "two(a=1.5, b=0.5, learn=a+b, channels=3, channel_dim=1)"
     assert "inplace=True" in repr(silu.module(inplace=True))
 
 

@@ -82,10 +82,11 @@ def test_modules_print_like_those_of_torch():
     for name, arguments in same:
         assert repr(make(name, **arguments)) == repr(getattr(torch.nn, name)(**arguments))
     assert repr(actium.nn.Swish()) == "Swish(beta=1, learn=('beta',))"
-    assert (
-        repr(actium.nn.Swish(channels=3, channel_dim=1))
-        == "Swish(beta=mean 1, learn=('beta',), channels=3, channel_dim=1)"
-    )
+    swish = actium.nn.Swish(channels=3, channel_dim=1)
+    assert repr(swish) == "Swish(beta=1, learn=('beta',), channels=3, channel_dim=1)"
+    with torch.no_grad():
+        swish.beta[1] = 2.5
+    assert "beta=1…2.5" in repr(swish)
 
 
 def test_unknown_and_wrong_arguments_are_refused():

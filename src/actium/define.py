@@ -197,12 +197,12 @@ class Activation:
             >>> import actium
             >>> swish = actium.activation(lambda x, beta=actium.learnable(1.0): x * (beta * x).sigmoid(), name="swish")
             >>> swish.module(channels=3, channel_dim=1)
-            swish(beta=1.0, learn=beta, channels=3, channel_dim=1)
+            swish(beta=1, learn=beta, channels=3, channel_dim=1)
         """
         from actium.module import ActivationModule
 
         options: dict[str, Any] = {"channels": channels, "channel_dim": channel_dim, "inplace": inplace, "learn": learn}
-        return ActivationModule(self, **options, **values)
+        return ActivationModule(self, **{**values, **options})
 
     # -- what can be said about it -----------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class Activation:
         Example:
             >>> import actium
             >>> print(actium.formula("x * tanh(x)").derivative())
-            x * sech(x)**2 + tanh(x)
+            tanh(x) + x * sech(x)**2
         """
         key = (wrt, order)
         if key not in self._derivatives:
@@ -339,7 +339,7 @@ def formula(
         >>> import torch, actium
         >>> tanh_exp = actium.formula("x * tanh(exp(x))")
         >>> tanh_exp(torch.tensor([-100.0, 0.0]))
-        tensor([-3.7201e-42,  0.0000e+00])
+        tensor([-3.7204e-42,  0.0000e+00])
     """
     described = tuple(_describe(n, p) for n, p in parameters.items())
     parsed = parse(text, parameters={p.name: p.init for p in described})

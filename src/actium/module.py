@@ -112,15 +112,7 @@ class ActivationModule(nn.Module):
         """The values of the constructor's arguments."""
         parts = []
         for p in self.activation.parameters:
-            value = self._fixed.get(p.name)
-            if value is None:
-                with torch.no_grad():
-                    values = getattr(self, p.name).detach()
-                text = f"{values.mean().item():.4g}" if values.numel() == 1 else f"mean {values.mean().item():.4g}"
-                value_text = text if "." in text or "e" in text or text in ("nan", "inf") else f"{text}.0"
-                parts.append(f"{p.name}={value_text}")
-            else:
-                parts.append(f"{p.name}={value:g}")
+            parts.append(f"{p.name}={self._value_text(p)}")
         if self._learned:
             parts.append(f"learn={'+'.join(self._learned)}")
         if self.channels > 1:
@@ -128,6 +120,17 @@ class ActivationModule(nn.Module):
         if self.inplace:
             parts.append("inplace=True")
         return ", ".join(parts)
+
+    def _value_text(self, p: Parameter) -> str:
+        """A parameter's value, or the range of its values over the channels."""
+        if p.name in self._fixed:
+            return f"{self._fixed[p.name]:g}"
+        with torch.no_grad():
+            values = getattr(self, p.name).detach().float()
+        if values.is_meta:
+            return "meta"
+        low, high = values.min().item(), values.max().item()
+        return f"{low:.4g}" if low == high else f"{low:.4g}…{high:.4g}"
 
 
 def _checked_channels(activation: Activation, channels: int | None, channel_dim: int | None) -> int:

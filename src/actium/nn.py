@@ -54,19 +54,12 @@ class CatalogueModule(ActivationModule):
     def extra_repr(self) -> str:
         """The arguments that made it, as PyTorch shows them."""
         shown = [f"{name}={value!r}" for name, value in self._fixed.items()]
-        shown += [f"{name}={self._current(name)}" for name in self._learned]
+        shown += [f"{name}={self._value_text(p)}" for name, p in self._learned.items()]
         if self._learned:
             shown.append(f"learn={tuple(self._learned)!r}")
         if self.channels > 1:
             shown += [f"channels={self.channels}", f"channel_dim={self.channel_dim}"]
         return ", ".join(shown + ["inplace=True"] * self.inplace)
-
-    def _current(self, name: str) -> str:
-        with torch.no_grad():
-            values = getattr(self, name).detach().float()
-        if values.is_meta:
-            return "meta"
-        return f"{values.item():.4g}" if values.numel() == 1 else f"mean {values.mean().item():.4g}"
 
 
 def _signature(entry: Entry) -> inspect.Signature:

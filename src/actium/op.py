@@ -102,7 +102,13 @@ class Op:
         return self.many((x,), parameters, channel_dim)
 
     def flat_call(self, dtype: torch.dtype, parameters: tuple[float, ...]) -> FlatCall | None:
-        """The compiled form of a call with these numbers as parameters; None where there is no kernel."""
+        """The compiled form of a call with these numbers as parameters; None where there is no kernel.
+
+        Not kept for a parameter of 0: as a key, −0.0 would find what was made for 0.0.
+        """
+        if 0.0 in parameters:
+            library = self.kernels.library(dtype) if self._count == 1 else None
+            return None if library is None else FlatCall(self, parameters, library.flat())
         found = self._calls.get((dtype, parameters))
         if found is None and self._count == 1:
             library = self.kernels.library(dtype)

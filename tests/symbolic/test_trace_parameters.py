@@ -47,7 +47,7 @@ def weights(*values):
         (lambda s, x: s.w.unsqueeze(0).expand(5, 3) * x, "w*x"),
         (lambda s, x: s.w.reshape(1, 3, 1, 1) * x, "w*x"),
         (lambda s, x: s.w[:, None, None].expand_as(x) * x, "w*x"),
-        (lambda s, x: F.softplus(s.w).to(x.dtype) * x, "softplus(w, threshold=20)*x"),
+        (lambda s, x: F.softplus(s.w).to(x.dtype) * x, "softplus(w)*x"),
         (lambda s, x: x * s.w.clamp(min=0.0) + s.w.abs(), "x*clamp(w, 0) + abs(w)"),
         (lambda s, x: sum(w * x for w in s.w), "w_0*x + 0 + w_1*x + w_2*x"),
         (lambda s, x: x * s.w.sum(), "x*(w_0 + w_1 + w_2)"),

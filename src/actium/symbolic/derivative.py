@@ -91,7 +91,7 @@ def derivative(formula: Formula, wrt: str | None = None, order: int = 1) -> Form
         >>> from actium.symbolic.graph import Formula, op, variable
         >>> x = variable("x")
         >>> derivative(Formula(x * op("tanh", x))).text
-        'x * sech(x)**2 + tanh(x)'
+        'tanh(x) + x * sech(x)**2'
     """
     name = formula.inputs[0] if wrt is None else wrt
     kind = "input" if name in formula.inputs else "param" if name in formula.parameters else None

@@ -232,8 +232,11 @@ def _masked_fill(session: Session, func: Any, name: str, args: list[Any], kwargs
 
 
 def _softplus(session: Session, func: Any, name: str, args: list[Any], kwargs: Keywords) -> StandIn:
-    if len(args) < 3:
-        kwargs.setdefault("threshold", 20.0)  # PyTorch's default; the function of mathematics has none
+    threshold = args[2] if len(args) > 2 else kwargs.get("threshold", 20.0)
+    if threshold == 20.0:
+        # PyTorch's default is how it computes softplus, not another function: e^−20 is less than half an ulp of 20
+        # in float32. As a branch it would hide log(1 + e^x) from the rewrites.
+        args, kwargs = args[:2], {k: v for k, v in kwargs.items() if k != "threshold"}
     return _call(session, FUNCTIONS["softplus"], args, kwargs)
 
 
