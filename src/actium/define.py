@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 
 from actium.errors import ParameterError
 from actium.kernels.dispatch import SERIAL, Library, safe_name
-from actium.op import FlatCall, Op, ParameterValue, apply_flat
+from actium.op import FlatCall, Op, ParameterValue
 from actium.symbolic.derivative import derivative
 from actium.symbolic.graph import Formula
 from actium.symbolic.latex import to_latex
@@ -113,7 +113,7 @@ class Activation:
             if (
                 not _is_dynamo_compiling()
                 and type(input) is Tensor
-                and (call := self._calls.get(input.dtype)) is not None
+                and input.dtype in (calls := self._calls)
                 and input.is_cpu
                 and input.is_contiguous()
                 and not input.is_neg()
@@ -121,9 +121,10 @@ class Activation:
                 and not _dispatch_modes()
                 and _tracing_state() is None
             ):
+                call = calls[input.dtype]
                 if input.requires_grad and _is_grad_enabled():
                     if _functorch_level() is None:
-                        return apply_flat(call, input)
+                        return call.apply(input)
                 elif (count := input.numel()) < SERIAL:
                     try:
                         address = input.data_ptr()

@@ -98,7 +98,7 @@ class Op:
             and x.is_cpu
             and _is_grad_enabled()
         ):
-            return apply_flat(call, x)  # type: ignore[no-any-return]
+            return call.apply(x)  # type: ignore[no-any-return]
         return self.many((x,), parameters, channel_dim)
 
     def flat_call(self, dtype: torch.dtype, parameters: tuple[float, ...]) -> FlatCall | None:
@@ -243,63 +243,83 @@ class Op:
 
 
 class FlatCall:
-    """One op with numbers as parameters and a compiled kernel: what the shortest path needs, looked up once."""
+    """One op with numbers as parameters and a compiled kernel: what the shortest path needs, looked up once.
 
-    __slots__ = ("backward", "flat", "forward", "op", "parameters", "values")
+    Attributes:
+        forward: C function of the addresses of x and y, the count, and `values`, for small tensors.
+        values: The parameters as C floats.
+        apply: The same with a gradient: a tensor to a tensor, contiguous and plain, no functorch level.
+    """
+
+    __slots__ = ("apply", "forward", "op", "parameters", "values")
 
     def __init__(self, op: Op, parameters: tuple[float, ...], flat: dispatch.Flat) -> None:
-        self.op, self.parameters, self.flat = op, parameters, flat
+        self.op, self.parameters = op, parameters
         self.values = dispatch.float_array(parameters)
-        self.forward, self.backward = flat.forward_serial, flat.backward_serial
+        self.forward = flat.forward_serial
+        self.apply = _flat_function(op, parameters, self.values, flat)
 
 
-class _Flat(torch.autograd.Function):
-    """One contiguous input, parameters that are numbers: `_Fused` without everything that this cannot need."""
+def _flat_function(
+    op: Op, parameters: tuple[float, ...], values: Any, flat: dispatch.Flat
+) -> Callable[[Tensor], Tensor]:
+    """`_Fused` without everything that one contiguous input cannot need.
 
-    @staticmethod
-    def forward(ctx: Any, call: FlatCall, x: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(x)
-        ctx.call = call
-        y = _empty_like(x)
-        count = x.numel()
-        if count < _SERIAL:
-            call.forward(x.data_ptr(), y.data_ptr(), count, call.values)
-        else:
-            threads = dispatch.threads_for(count)
-            call.flat.forward(x.data_ptr(), y.data_ptr(), count, call.values, threads, dispatch.FRESH_OUTPUT)
-        return y
+    A Function of its own for each: what its two methods read are local variables, and x is the only argument that
+    autograd has to look at. Half of a small call's time is spent in such things.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        call: FlatCall = ctx.call
-        if (
-            _is_dynamo_compiling()
-            or _is_grad_enabled()
-            or type(grad) is not Tensor
-            or _functorch_level() is not None
-            or _dispatch_modes()
-            or grad.is_neg()
-            or _is_legacy_batched(grad)
-        ):
-            return None, _differentiable(call.op, (x,), grad, call.parameters, None, (True,))[0]
-        if not grad.is_contiguous():  # y.sum().backward() sends one number, expanded
-            needed = (True, *(False for _ in call.parameters))
-            return None, dispatch.backward(call.op, (x,), grad, call.parameters, None, needed)[0]
-        gradient = _empty_like(x)
-        count = x.numel()
-        if count < _SERIAL:
-            call.backward(x.data_ptr(), grad.data_ptr(), gradient.data_ptr(), count, call.values)
-        else:
-            addresses = x.data_ptr(), grad.data_ptr(), gradient.data_ptr()
-            threads = dispatch.threads_for(count)
-            call.flat.backward(*addresses, count, call.values, threads, dispatch.FRESH_OUTPUT)
-        return None, gradient
+    forward_serial, backward_serial = flat.forward_serial, flat.backward_serial
 
+    def general(x: Tensor, grad: Tensor) -> Tensor | None:
+        if _is_grad_enabled() or not is_plain(grad):
+            return _differentiable(op, (x,), grad, parameters, None, (True,))[0]
+        # y.sum().backward() sends one number, expanded.
+        return dispatch.backward(op, (x,), grad, parameters, None, (True, *(False for _ in parameters)))[0]
 
-# What Function.apply calls after it has looked for functorch levels; `Op.__call__` has looked already.
-_base: Any = super(torch.autograd.Function, _Flat)
-apply_flat: Callable[[FlatCall, Tensor], Tensor] = _base.apply
+    class Flat(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+            ctx.save_for_backward(x)
+            y = _empty_like(x)
+            count = x.numel()
+            if count < _SERIAL:
+                forward_serial(x.data_ptr(), y.data_ptr(), count, values)
+            else:
+                threads = dispatch.threads_for(count)
+                flat.forward(x.data_ptr(), y.data_ptr(), count, values, threads, dispatch.FRESH_OUTPUT)
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor | None:  # type: ignore[override]
+            (x,) = ctx.saved_tensors
+            # What is_plain asks, less what a gradient that autograd hands out cannot be.
+            if (
+                _is_dynamo_compiling()
+                or _is_grad_enabled()
+                or type(grad) is not Tensor
+                or forward_ad._current_level >= 0
+                or _functorch_level() is not None
+                or _dispatch_modes()
+                or not grad.is_contiguous()
+                or grad.is_neg()
+                or _is_legacy_batched(grad)
+            ):
+                return general(x, grad)
+            gradient = _empty_like(x)
+            count = x.numel()
+            if count < _SERIAL:
+                backward_serial(x.data_ptr(), grad.data_ptr(), gradient.data_ptr(), count, values)
+            else:
+                threads = dispatch.threads_for(count)
+                addresses = x.data_ptr(), grad.data_ptr(), gradient.data_ptr()
+                flat.backward(*addresses, count, values, threads, dispatch.FRESH_OUTPUT)
+            return gradient
+
+    Flat.__name__ = Flat.__qualname__ = dispatch.safe_name(op.name)
+    # What Function.apply calls after it has looked for functorch levels; our callers have looked already.
+    base: Any = super(torch.autograd.Function, Flat)
+    return base.apply  # type: ignore[no-any-return]
 
 
 class _Fused(torch.autograd.Function):

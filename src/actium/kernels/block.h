@@ -16,12 +16,15 @@
 enum { ACT_LANES = 512, ACT_TASKS = 64 };
 enum { ACT_FRESH_OUTPUT = 1, ACT_ONE_GRADIENT = 2 };
 
+/* Two huge pages: a smaller tensor has hardly a whole one inside. */
+#define ACT_LARGE ((size_t)4 << 20)
+
 /* A fresh 64 MiB output costs 16,384 page faults with 4 KiB pages and 32 with huge ones: three times the kernel's
  * own time. Only whole pages inside the tensor are advised; a kernel without huge pages ignores the advice. */
 static inline void act_prepare_output(void *data, size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  const uintptr_t page = 4096, huge = (uintptr_t)2 << 20;
-  if (bytes < 2 * huge) return;
+  const uintptr_t page = 4096;
+  if (bytes < ACT_LARGE) return;
   uintptr_t first = ((uintptr_t)data + page - 1) & ~(page - 1), last = ((uintptr_t)data + bytes) & ~(page - 1);
   madvise((void *)first, last - first, MADV_HUGEPAGE);
 #else
