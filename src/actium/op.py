@@ -268,7 +268,6 @@ def _flat_function(
     A Function of its own for each: what its two methods read are local variables, and x is the only argument that
     autograd has to look at. Half of a small call's time is spent in such things.
     """
-
     forward_serial, backward_serial = flat.forward_serial, flat.backward_serial
 
     def general(x: Tensor, grad: Tensor) -> Tensor | None:

@@ -21,6 +21,8 @@ from actium.report.clean import clean, shortened
 if TYPE_CHECKING:
     from actium.verify.certificate import Accuracy, Certificate, Finding
 
+# A traced formula repeats what it shares, and can fill a screen; `--json` has all of it.
+_FORMULA_WIDTH = 400
 _MARK = {"pass": "✓", "warn": "!", "fail": "✗"}
 _STYLE = {"pass": "bold green", "warn": "bold yellow", "fail": "bold red", "info": "cyan"}
 _SUMMARY = {"pass": "nothing wrong", "warn": "worse than it could be", "fail": "wrong"}
@@ -98,7 +100,7 @@ def _verdict_line(certificate: Certificate, width: int) -> Text:
 def _facts(certificate: Certificate) -> Iterator[RenderableType]:
     facts: list[tuple[str, str]] = []
     if certificate.formula is not None and clean(certificate.formula) != clean(certificate.target):
-        facts.append(("formula", clean(certificate.formula)))
+        facts.append(("formula", shortened(clean(certificate.formula), _FORMULA_WIDTH)))
     truth = "the formula in ball arithmetic, exact" if certificate.reference == "ball" else "the code itself in float64"
     facts.append(("truth", truth))
     if certificate.same_as:
