@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
-from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
 from actium.errors import ParameterError
 from actium.kernels.dispatch import SERIAL, Library, safe_name
+from actium.kernels.plain import (
+    dispatch_modes,
+    functorch_level,
+    is_dynamo_compiling,
+    is_grad_enabled,
+    tracing_state,
+)
 from actium.op import FlatCall, Op, ParameterValue
 from actium.symbolic.derivative import derivative
 from actium.symbolic.graph import Formula
@@ -31,11 +37,6 @@ if TYPE_CHECKING:
     from actium.module import ActivationModule
 
 
-_is_dynamo_compiling = torch.compiler.is_dynamo_compiling
-_is_grad_enabled = torch.is_grad_enabled
-_dispatch_modes = torch._C._len_torch_dispatch_stack
-_functorch_level = functorch.peek_interpreter_stack
-_tracing_state = torch._C._get_tracing_state
 _empty_like = torch.empty_like
 
 
@@ -111,19 +112,19 @@ class Activation:
             # Written out, not factored: at 64 elements each call into a helper costs as much as the kernel. What has
             # no memory to read (functorch levels, sparse, fake) raises at data_ptr and goes the general way.
             if (
-                not _is_dynamo_compiling()
+                not is_dynamo_compiling()
                 and type(input) is Tensor
                 and input.dtype in (calls := self._calls)
                 and input.is_cpu
                 and input.is_contiguous()
                 and not input.is_neg()
                 and forward_ad._current_level < 0
-                and not _dispatch_modes()
-                and _tracing_state() is None
+                and not dispatch_modes()
+                and tracing_state() is None
             ):
                 call = calls[input.dtype]
-                if input.requires_grad and _is_grad_enabled():
-                    if _functorch_level() is None:
+                if input.requires_grad and is_grad_enabled():
+                    if functorch_level() is None:
                         return call.apply(input)
                 elif (count := input.numel()) < SERIAL:
                     try:
@@ -131,7 +132,7 @@ class Activation:
                     except RuntimeError:
                         return self._general(input, channel_dim)
                     y = _empty_like(input)
-                    call.forward(address, y.data_ptr(), count, call.values)
+                    call.forward(address, y.data_ptr(), count)
                     return y
             return self._general(input, channel_dim)
         if len(args) == len(self.parameters) + 1:
@@ -141,7 +142,7 @@ class Activation:
 
     def _general(self, input: Tensor, channel_dim: int | None) -> Tensor:
         y = self.op(input, self._defaults, channel_dim)
-        if not _is_dynamo_compiling() and input.dtype not in self._calls and input.is_cpu:
+        if not is_dynamo_compiling() and input.dtype not in self._calls and input.is_cpu:
             call = self.op.flat_call(input.dtype, self._defaults)
             if call is not None:
                 self._calls[input.dtype] = call

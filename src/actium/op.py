@@ -17,46 +17,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
 from actium.errors import ChannelError, DeviceError, DtypeError, InplaceError, ParameterError
 from actium.kernels import dispatch
 from actium.kernels.eager import compile_function
+from actium.kernels.plain import (
+    dispatch_modes,
+    functorch_level,
+    is_compiling,
+    is_dynamo_compiling,
+    is_grad_enabled,
+    is_plain,
+)
 from actium.kernels.plan import Plan
 from actium.symbolic.graph import Formula, Node
 
 COMPUTE = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float32: torch.float32}
 COMPUTE[torch.float64] = torch.float64
 
-_PLAIN_TYPES = frozenset({Tensor, torch.nn.Parameter})
-_is_compiling = torch.compiler.is_compiling
-_functorch_level = functorch.peek_interpreter_stack
-_dispatch_modes = torch._C._len_torch_dispatch_stack
-_tracing_state = torch._C._get_tracing_state
-_is_legacy_batched = functorch.is_legacy_batchedtensor  # autograd.grad(is_grads_batched=True)
-_is_grad_enabled = torch.is_grad_enabled
 _empty_like = torch.empty_like
-_is_dynamo_compiling = torch.compiler.is_dynamo_compiling
 _SERIAL = dispatch.SERIAL
 
 ParameterValue = float | Tensor
-
-
-def is_plain(x: Any) -> bool:
-    """Whether a kernel may read this tensor's memory and no transform is watching."""
-    return (
-        type(x) in _PLAIN_TYPES
-        and not _is_compiling()
-        and forward_ad._current_level < 0
-        and _functorch_level() is None
-        and not _dispatch_modes()
-        and _tracing_state() is None
-        and x.layout is torch.strided
-        and not x.is_meta
-        and not x.is_neg()
-        and not _is_legacy_batched(x)
-    )
 
 
 class Op:
@@ -89,14 +72,14 @@ class Op:
     ) -> Tensor:
         """Apply to one input."""
         if (
-            not _is_dynamo_compiling()
+            not is_dynamo_compiling()
             and type(x) is Tensor
             and x.requires_grad
             and (call := self._calls.get((x.dtype, parameters))) is not None  # type: ignore[arg-type]
             and x.is_contiguous()
             and is_plain(x)
             and x.is_cpu
-            and _is_grad_enabled()
+            and is_grad_enabled()
         ):
             return call.apply(x)  # type: ignore[no-any-return]
         return self.many((x,), parameters, channel_dim)
@@ -122,7 +105,7 @@ class Op:
         self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None
     ) -> Tensor:
         """Apply to several inputs of one shape and dtype."""
-        if _is_compiling():
+        if is_compiling():
             return self._eager(inputs, parameters, channel_dim)
         record = getattr(type(inputs[0]), "apply_formula", None)
         if record is not None:  # the stand-in of a trace
@@ -140,7 +123,7 @@ class Op:
         self._check_inplace(x, parameters)
         if not is_plain(x):
             return x.copy_(self._eager((x,), parameters, channel_dim))
-        if x.requires_grad and _is_grad_enabled():
+        if x.requires_grad and is_grad_enabled():
             return _Fused.apply(self, channel_dim, True, x, *parameters)  # type: ignore[no-any-return]
         with torch.no_grad():
             dispatch.forward(self, (x,), parameters, channel_dim, out=x)
@@ -202,7 +185,7 @@ class Op:
 
     def _check_inplace(self, x: Tensor, parameters: tuple[ParameterValue, ...]) -> None:
         learning = any(isinstance(p, Tensor) and p.requires_grad for p in parameters)
-        if not _is_grad_enabled() or not (x.requires_grad or learning):
+        if not is_grad_enabled() or not (x.requires_grad or learning):
             return
         if x.requires_grad and x.is_leaf:
             raise InplaceError(
@@ -246,18 +229,20 @@ class FlatCall:
     """One op with numbers as parameters and a compiled kernel: what the shortest path needs, looked up once.
 
     Attributes:
-        forward: C function of the addresses of x and y, the count, and `values`, for small tensors.
-        values: The parameters as C floats.
+        forward: Computes small tensors, from the addresses of x and y and the count.
         apply: The same with a gradient: a tensor to a tensor, contiguous and plain, no functorch level.
     """
 
-    __slots__ = ("apply", "forward", "op", "parameters", "values")
+    __slots__ = ("apply", "forward")
 
     def __init__(self, op: Op, parameters: tuple[float, ...], flat: dispatch.Flat) -> None:
-        self.op, self.parameters = op, parameters
-        self.values = dispatch.float_array(parameters)
-        self.forward = flat.forward_serial
-        self.apply = _flat_function(op, parameters, self.values, flat)
+        values = dispatch.float_array(parameters)
+        self.forward = _bound(flat.forward_serial, values)
+        self.apply = _flat_function(op, parameters, values, flat)
+
+
+def _bound(serial: Callable[..., None], values: Any) -> Callable[..., None]:
+    return serial if values is None else functools.partial(serial, values)
 
 
 def _flat_function(
@@ -268,10 +253,10 @@ def _flat_function(
     A Function of its own for each: what its two methods read are local variables, and x is the only argument that
     autograd has to look at. Half of a small call's time is spent in such things.
     """
-    forward_serial, backward_serial = flat.forward_serial, flat.backward_serial
+    forward_serial, backward_serial = _bound(flat.forward_serial, values), _bound(flat.backward_serial, values)
 
     def general(x: Tensor, grad: Tensor) -> Tensor | None:
-        if _is_grad_enabled() or not is_plain(grad):
+        if is_grad_enabled() or not is_plain(grad):
             return _differentiable(op, (x,), grad, parameters, None, (True,))[0]
         # y.sum().backward() sends one number, expanded.
         return dispatch.backward(op, (x,), grad, parameters, None, (True, *(False for _ in parameters)))[0]
@@ -283,7 +268,7 @@ def _flat_function(
             y = _empty_like(x)
             count = x.numel()
             if count < _SERIAL:
-                forward_serial(x.data_ptr(), y.data_ptr(), count, values)
+                forward_serial(x.data_ptr(), y.data_ptr(), count)
             else:
                 threads = dispatch.threads_for(count)
                 flat.forward(x.data_ptr(), y.data_ptr(), count, values, threads, dispatch.FRESH_OUTPUT)
@@ -294,25 +279,27 @@ def _flat_function(
             (x,) = ctx.saved_tensors
             # What is_plain asks, less what a gradient that autograd hands out cannot be.
             if (
-                _is_dynamo_compiling()
-                or _is_grad_enabled()
+                is_dynamo_compiling()
+                or is_grad_enabled()
                 or type(grad) is not Tensor
                 or forward_ad._current_level >= 0
-                or _functorch_level() is not None
-                or _dispatch_modes()
+                or functorch_level() is not None
+                or dispatch_modes()
                 or not grad.is_contiguous()
                 or grad.is_neg()
-                or _is_legacy_batched(grad)
             ):
+                return general(x, grad)
+            try:
+                address = grad.data_ptr()
+            except RuntimeError:  # a batched gradient has no memory of its own
                 return general(x, grad)
             gradient = _empty_like(x)
             count = x.numel()
             if count < _SERIAL:
-                backward_serial(x.data_ptr(), grad.data_ptr(), gradient.data_ptr(), count, values)
+                backward_serial(x.data_ptr(), address, gradient.data_ptr(), count)
             else:
-                threads = dispatch.threads_for(count)
-                addresses = x.data_ptr(), grad.data_ptr(), gradient.data_ptr()
-                flat.backward(*addresses, count, values, threads, dispatch.FRESH_OUTPUT)
+                addresses = x.data_ptr(), address, gradient.data_ptr()
+                flat.backward(*addresses, count, values, dispatch.threads_for(count), dispatch.FRESH_OUTPUT)
             return gradient
 
     Flat.__name__ = Flat.__qualname__ = dispatch.safe_name(op.name)
@@ -347,7 +334,7 @@ class _Fused(torch.autograd.Function):
         if ctx.inplace:
             return None, None, None, _from_output(op, saved[0], grad, parameters), *(None for _ in parameters)
         inputs = saved[: op._count]
-        if _is_grad_enabled() or not is_plain(grad):
+        if is_grad_enabled() or not is_plain(grad):
             grads = _differentiable(op, inputs, grad, parameters, ctx.channel_dim, needed)
         else:
             grads = dispatch.backward(op, inputs, grad, parameters, ctx.channel_dim, needed)

@@ -137,7 +137,7 @@ def test_a_kernel_writes_nothing_outside_its_output():
     forward = Library(silu.op.plan, "float32").flat().forward_serial
     for count in (0, 1, 7, 511, 513):
         x, guarded = torch.randn(count), torch.full((count + 64,), 7.0)
-        forward(x.data_ptr(), guarded[32:].data_ptr(), count, None)
+        forward(x.data_ptr(), guarded[32:].data_ptr(), count)
         assert (guarded[:32] == 7.0).all()
         assert (guarded[32 + count :] == 7.0).all()
 

@@ -288,8 +288,8 @@ def _flat(kernel: Kernel, dtype: str) -> str:
   }}
 }}
 
-void {kernel.name}_serial({arguments}, int64_t n, const float *p) {{
-  {kernel.name}_blocks({passed}, 0, (n + ACT_LANES - 1) / ACT_LANES, n, p, 0);
+void {kernel.name}_serial({"const float *p, " if kernel.parameters else ""}{arguments}, int64_t n) {{
+  {kernel.name}_blocks({passed}, 0, (n + ACT_LANES - 1) / ACT_LANES, n, {"p" if kernel.parameters else "NULL"}, 0);
 }}
 
 void {kernel.name}({arguments}, int64_t n, const float *p, int threads, int flags) {{

@@ -57,7 +57,10 @@ def as_operand(p: float | Tensor, like: Tensor, channel_dim: int | None) -> Tens
 
 
 class Flat(NamedTuple):
-    """C functions over runs of elements; the serial ones take no thread count and no flags."""
+    """C functions over runs of elements.
+
+    The serial ones take the parameters first, if there are any, and no thread count and no flags.
+    """
 
     forward: Any
     forward_serial: Any
@@ -98,16 +101,17 @@ class Library:
         if self._flat is None:
             library = toolchain.load(self.source(), cpu.headers())
             count = len(self._inputs)
+            # The serial kernels keep the GIL: letting it go and taking it back costs more than they take.
             quick = ctypes.PyDLL(library._name, handle=library._handle)
-            short = [ctypes.c_int64, ctypes.c_void_p]
+            pointer, long, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+            first = [pointer] if self._parameters else []
             found = []
             for name, tensors in (("forward", count + 1), ("backward", 2 * count + 1)):
-                for suffix, tail in (("", [*short, ctypes.c_int, ctypes.c_int]), ("_serial", short)):
-                    # The short kernels keep the GIL: letting it go and taking it back costs more than they take.
-                    function = getattr(quick if suffix else library, name + suffix)
-                    function.argtypes = [ctypes.c_void_p] * tensors + tail
-                    function.restype = None
-                    found.append(function)
+                whole, serial = getattr(library, name), getattr(quick, f"{name}_serial")
+                whole.argtypes = [pointer] * tensors + [long, pointer, number, number]
+                serial.argtypes = [*first, *[pointer] * tensors, long]
+                whole.restype = serial.restype = None
+                found += [whole, serial]
             self._flat = Flat(*found)
         return self._flat
 

@@ -50,20 +50,13 @@ class Node:
         if found is not None:
             return found
         with _LOCK:  # looking and storing are two steps
-            return cls._make(key, op, args, value)
-
-    @classmethod
-    def _make(cls, key: object, op: str, args: tuple[Node, ...], value: float | str | None) -> Node:
-        found = _INTERNED.get(key)
-        if found is not None:
-            return found
-        self = object.__new__(cls)
-        object.__setattr__(self, "op", op)
-        object.__setattr__(self, "args", args)
-        object.__setattr__(self, "value", value)
-        object.__setattr__(self, "_hash", hash(key))
-        _INTERNED[key] = self
-        return self
+            found = _INTERNED.get(key)
+            if found is None:
+                found = object.__new__(cls)
+                for name, part in (("op", op), ("args", args), ("value", value), ("_hash", hash(key))):
+                    object.__setattr__(found, name, part)
+                _INTERNED[key] = found
+        return found
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Node is immutable")
@@ -179,19 +172,16 @@ def op(name: str, *args: Operand) -> Node:
 # --- Constructors that keep graphs small. Each identity holds for all real operands. ---------------
 
 
-def _exact(value: Fraction) -> Node | None:
-    """A constant, if the fraction is a double: folding must never round."""
+def _fold(a: Node, b: Node, combine: Callable[[Fraction, Fraction], Fraction]) -> Node | None:
+    """The constant of two constants, if it is a double: folding must never round."""
+    if not (a.is_const and b.is_const and math.isfinite(number_of(a)) and math.isfinite(number_of(b))):
+        return None
+    value = combine(Fraction(number_of(a)), Fraction(number_of(b)))
     try:
         number = float(value)
     except OverflowError:
         return None
     return const(number) if math.isfinite(number) and Fraction(number) == value else None
-
-
-def _fold(a: Node, b: Node, combine: Callable[[Fraction, Fraction], Fraction]) -> Node | None:
-    if a.is_const and b.is_const and math.isfinite(number_of(a)) and math.isfinite(number_of(b)):
-        return _exact(combine(Fraction(number_of(a)), Fraction(number_of(b))))
-    return None
 
 
 def number_of(node: Node) -> float:
@@ -392,9 +382,7 @@ class Formula:
         for node in walk(self.root):
             known = {"input": self.inputs, "param": self.parameters}.get(node.op)
             if known is not None and node.value not in known:
-                raise ParameterError(
-                    f"the formula uses {node.value!r}, which is not among {', '.join(known) or 'none'}"
-                )
+                raise ParameterError(f"the formula uses {node.value!r}; known: {', '.join(known) or 'none'}")
 
     @functools.cached_property
     def nodes(self) -> list[Node]:

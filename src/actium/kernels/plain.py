@@ -1,0 +1,40 @@
+"""Whether a tensor is plain: dense memory that a kernel may read, with no transform of torch watching.
+
+Used by the front door, `op.py` and `define.py`. The names below are torch's own functions, looked up once; the shortest
+paths call them one by one, because a call into a helper costs there as much as the kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
+from torch.autograd import forward_ad
+
+is_compiling = torch.compiler.is_compiling
+is_dynamo_compiling = torch.compiler.is_dynamo_compiling
+is_grad_enabled = torch.is_grad_enabled
+functorch_level = functorch.peek_interpreter_stack
+dispatch_modes = torch._C._len_torch_dispatch_stack
+tracing_state = torch._C._get_tracing_state
+is_legacy_batched = functorch.is_legacy_batchedtensor  # autograd.grad(is_grads_batched=True)
+
+_PLAIN_TYPES = frozenset({Tensor, torch.nn.Parameter})
+
+
+def is_plain(x: Any) -> bool:
+    """Whether a kernel may read this tensor's memory and no transform is watching."""
+    return (
+        type(x) in _PLAIN_TYPES
+        and not is_compiling()
+        and forward_ad._current_level < 0
+        and functorch_level() is None
+        and not dispatch_modes()
+        and tracing_state() is None
+        and x.layout is torch.strided
+        and not x.is_meta
+        and not x.is_neg()
+        and not is_legacy_batched(x)
+    )
