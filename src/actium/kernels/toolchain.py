@@ -116,7 +116,7 @@ def warn_once_unavailable() -> None:
     _warn_once(
         "compiler",
         f"actium runs without fused kernels: {_memory.problem}. Results are the same; activations run as separate "
-        "PyTorch operations, which is several times slower on a CPU and keeps more memory for the backward pass. "
+        "PyTorch operations, which is several times slower on a CPU. "
         "Try: install a compiler (`apt-get install gcc`) or set ACTIUM_CC to one. "
         "ACTIUM_DISABLE_KERNELS=1 silences this warning.",
     )
