@@ -196,7 +196,7 @@ def test_rebuild_and_substitute():
 
 
 def test_a_formula_declares_its_names():
-    with pytest.raises(ParameterError, match="'p', which is not among none"):
+    with pytest.raises(ParameterError, match="'p'; known: none"):
         Formula(X * P)
     with pytest.raises(ParameterError, match="'y', which is not among x"):
         Formula(X * Y)
