@@ -10,15 +10,13 @@ In: lowered graphs of outputs and sums over named inputs and parameters. Out: C 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
 
 from actium.errors import KernelError
-from actium.symbolic.graph import IDENTIFIER, Node, const, neg, number_of, walk
-from actium.symbolic.primitives import PRIMITIVES
+from actium.kernels.forms import expressions
+from actium.symbolic.graph import IDENTIFIER, Node
 
 Layout = Literal["flat", "rows"]
 
@@ -63,125 +61,6 @@ def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
         parts.append(_compute(kernel, narrow=dtype != "float32"))
         parts.append(_flat(kernel, dtype) if kernel.layout == "flat" else _rows(kernel, dtype))
     return "\n\n".join(parts) + "\n"
-
-
-def _literal(value: float) -> str:
-    if value in (float("inf"), float("-inf")):
-        return "(-__builtin_inff())" if value < 0 else "__builtin_inff()"
-    number = f"{value.hex()}f"
-    return f"({number})" if value < 0 else number
-
-
-def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -> tuple[list[str], list[str]]:
-    """Statements that compute shared nodes once, and the expression of each root."""
-    text = dict(names)
-    statements: list[str] = []
-    hot = _Hot.of(roots, narrow)
-    for node in walk(*roots):
-        if node in text:
-            continue
-        if node.is_const:
-            text[node] = _literal(number_of(node))
-            continue
-        template = _hot_form(node, hot) or PRIMITIVES[node.op].c
-        if template is None:
-            raise KernelError(f"{node.op} has no C form: it must be lowered first")
-        expression = _fused(node, text, hot) or template.format(*(text[a] for a in node.args))
-        if node.is_bool:  # stays inside its selection, where the compiler turns it into a mask
-            text[node] = expression
-        else:
-            text[node] = f"t{len(statements)}"
-            statements.append(f"const float {text[node]} = {expression};")
-    return statements, [text[root] for root in roots]
-
-
-# Functions of hot.h by the operator that they compute; those with a second name have a version for halves.
-_NEVER_POSITIVE = {"exp": "act_expn", "expm1": "act_expm1n", "exp_hi": "act_expn_hi", "exp_lo": "act_expn_lo"}
-_FALLING_SQUARE = {"exp_square": "act_expsqn", "expsq_hi": "act_expsqn_hi", "expsq_lo": "act_expsqn_lo"}
-_ALWAYS = {"tanh": ("act_tanh_by_expm1", "act_tanh_h"), "mills": ("act_mills", "act_mills_h")}
-_WITH_HALF = frozenset({"exp", "expm1", "exp_square"})
-
-
-@dataclass(frozen=True)
-class _Hot:
-    """What the choice of a cheaper form depends on, beyond the node itself.
-
-    Attributes:
-        narrow: Results are rounded to a half.
-        uses: How often each node is an operand or a root.
-        split: Exponents y whose e^y is needed in two factors.
-        negative: e^y and e^y - 1 that only count where their exponent is not positive.
-    """
-
-    narrow: bool
-    uses: Counter[Node]
-    split: frozenset[Node]
-    negative: frozenset[Node]
-
-    @classmethod
-    def of(cls, roots: tuple[Node, ...], narrow: bool) -> _Hot:
-        nodes = list(walk(*roots))
-        uses = Counter(a for node in nodes for a in node.args)
-        uses.update(roots)
-        split = frozenset(node.args[0] for node in nodes if node.op == "exp_hi")
-        negative = frozenset(e for node in nodes if node.op == "where" for e in _negative_exponentials(node, uses))
-        return cls(narrow, uses, split, negative)
-
-
-def _negative_exponentials(node: Node, uses: Counter[Node]) -> Iterator[Node]:
-    """Exponentials of u that are used in the branch of a selection where u is not positive, and nowhere else."""
-    condition, above, below = node.args
-    if condition.op not in ("lt", "le", "gt", "ge") or condition.args[1] is not const(0.0):
-        return
-    left = [above if condition.op in ("lt", "le") else below]
-    while left:
-        inner = left.pop()
-        if uses[inner] == 1 and inner.op in ("exp", "expm1") and inner.args[0] is condition.args[0]:
-            yield inner
-        elif uses[inner] == 1:
-            left.extend(inner.args)
-
-
-def _hot_form(node: Node, hot: _Hot) -> str | None:
-    """A cheaper C form that the node's operands and users allow."""
-    half = "_h" if hot.narrow and node.op in _WITH_HALF else ""
-    if _is_negative_abs(node):
-        return "(-__builtin_fabsf({1}))" if node.args[1].op != "neg" else "(-__builtin_fabsf({2}))"
-    if node.op in _NEVER_POSITIVE and (node in hot.negative or _never_positive(node.args[0])):
-        if node.op == "exp" and node.args[0] in hot.split:
-            return "(act_expn_hi({0}) * act_expn_lo({0}))"
-        return f"{_NEVER_POSITIVE[node.op]}{half}({{0}})"
-    if node.op in _FALLING_SQUARE and node.args[1].is_const and number_of(node.args[1]) < 0:
-        return f"{_FALLING_SQUARE[node.op]}{half}({{0}}, {{1}})"
-    if node.op == "log1p" and node.args[0].op == "exp" and _never_positive(node.args[0].args[0]):
-        return f"act_log1p_unit{'_h' if hot.narrow else ''}({{0}})"
-    return f"{_ALWAYS[node.op][hot.narrow]}({{0}})" if node.op in _ALWAYS else None
-
-
-def _fused(node: Node, text: dict[Node, str], hot: _Hot) -> str | None:
-    """A sum with a product that nothing else needs, in one rounding."""
-    if node.op not in ("add", "sub"):
-        return None
-    a, b = node.args
-    for product, other, first in ((a, b, True), (b, a, False)):
-        if product.op == "mul" and hot.uses[product] == 1:
-            p, q = (text[n] for n in product.args)
-            sign_product = "-" if node.op == "sub" and not first else ""
-            sign_other = "-" if node.op == "sub" and first else ""
-            return f"ACT_FMA({sign_product}{p}, {q}, {sign_other}{text[other]})"
-    return None
-
-
-def _is_negative_abs(node: Node) -> bool:
-    if node.op != "where" or node.args[0].op != "ge" or node.args[0].args[1] is not const(0.0):
-        return False
-    u = node.args[0].args[0]
-    return node.args[2] is u and node.args[1] is neg(u)
-
-
-def _never_positive(node: Node) -> bool:
-    scaled = node.op == "mul" and node.args[0].is_const and number_of(node.args[0]) > 0
-    return _is_negative_abs(node.args[1] if scaled else node)
 
 
 def _names(kernel: Kernel, per_element: bool) -> dict[Node, str]:
@@ -264,6 +143,10 @@ def _tensor_arguments(kernel: Kernel) -> str:
     return ", ".join(pointers)
 
 
+def _passed(kernel: Kernel) -> str:
+    return ", ".join([f"i_{n}" for n in kernel.inputs] + [f"o{k}" for k in range(len(kernel.outputs))])
+
+
 def _advise(kernel: Kernel, count: str) -> str:
     return "\n    ".join(
         f"if (o{k}) act_prepare_output(o{k}, sizeof(T) * (size_t)({count}));" for k in range(len(kernel.outputs))
@@ -274,7 +157,7 @@ def _flat(kernel: Kernel, dtype: str) -> str:
     load, store, inputs, outputs = _io(kernel, dtype)
     values = "".join(f", p[{k}]" for k in range(len(kernel.parameters)))
     arguments = _tensor_arguments(kernel)
-    passed = ", ".join([f"i_{n}" for n in kernel.inputs] + [f"o{k}" for k in range(len(kernel.outputs))])
+    passed = _passed(kernel)
     return f"""static void {kernel.name}_blocks({arguments}, int64_t from, int64_t to, int64_t n,
     const float *p, int flags) {{
   (void)p;
@@ -308,18 +191,15 @@ void {kernel.name}({arguments}, int64_t n, const float *p, int threads, int flag
 
 
 def _rows(kernel: Kernel, dtype: str) -> str:
-    """Long rows take each channel's parameters as numbers; short ones a spread array of them (one period)."""
+    return "\n\n".join((_long_rows(kernel, dtype), _short_rows(kernel, dtype), _rows_entry(kernel)))
+
+
+def _long_rows(kernel: Kernel, dtype: str) -> str:
+    """One piece of a row of one channel: the parameters are numbers."""
     load, store, inputs, outputs = _io(kernel, dtype)
-    count, sums = len(kernel.parameters), len(kernel.sums)
-    arguments = _tensor_arguments(kernel)
-    passed = ", ".join([f"i_{n}" for n in kernel.inputs] + [f"o{k}" for k in range(len(kernel.outputs))])
-    uniform = "".join(f", p[{k}][c]" for k in range(count))
-    elements = "".join(f", spread[{k}] + (at - row)" for k in range(count))
-    add_tree = "\n        ".join(f"acc[{k}] += act_tree_sum(s{k}, m);" for k in range(sums))
-    add_each = "\n        ".join(
-        f"for (int i = 0; i < m; i++) acc[{k} * period + (at - row) + i] += (double)s{k}[i];" for k in range(sums)
-    )
-    return f"""static void {kernel.name}_long({arguments}, int64_t task, int64_t length, int64_t pieces,
+    uniform = "".join(f", p[{k}][c]" for k in range(len(kernel.parameters)))
+    add_tree = "\n        ".join(f"acc[{k}] += act_tree_sum(s{k}, m);" for k in range(len(kernel.sums)))
+    return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
   {_buffers(kernel, dtype)}
   const int64_t row = task / pieces, piece = task % pieces, c = row % channels;
@@ -335,10 +215,19 @@ def _rows(kernel: Kernel, dtype: str) -> str:
       {store}
         {add_tree}
   }}
-}}
+}}"""
 
-static void {kernel.name}_short({arguments}, int64_t from, int64_t to, int64_t total, int64_t period,
-    float *const *spread, double *acc, int flags) {{
+
+def _short_rows(kernel: Kernel, dtype: str) -> str:
+    """Periods of all channels: the parameters are spread to a value per element."""
+    load, store, inputs, outputs = _io(kernel, dtype)
+    elements = "".join(f", spread[{k}] + (at - row)" for k in range(len(kernel.parameters)))
+    add_each = "\n        ".join(
+        f"for (int i = 0; i < m; i++) acc[{k} * period + (at - row) + i] += (double)s{k}[i];"
+        for k in range(len(kernel.sums))
+    )
+    return f"""static void {kernel.name}_short({_tensor_arguments(kernel)},
+    int64_t from, int64_t to, int64_t total, int64_t period, float *const *spread, double *acc, int flags) {{
   {_buffers(kernel, dtype)}
   (void)acc; (void)spread;
   for (int64_t row = from * period; row < to * period && row < total; row += period) {{
@@ -351,10 +240,15 @@ static void {kernel.name}_short({arguments}, int64_t from, int64_t to, int64_t t
         {add_each}
     }}
   }}
-}}
+}}"""
 
-int {kernel.name}({arguments}, int64_t outer, int64_t channels, int64_t inner, const float *const *p, double *sums,
-    int threads, int flags) {{
+
+def _rows_entry(kernel: Kernel) -> str:
+    """Shares the work out: tasks depend on the shape alone, and their sums are added in their order."""
+    count, sums = len(kernel.parameters), len(kernel.sums)
+    passed = _passed(kernel)
+    return f"""int {kernel.name}({_tensor_arguments(kernel)},
+    int64_t outer, int64_t channels, int64_t inner, const float *const *p, double *sums, int threads, int flags) {{
   const int64_t total = outer * channels * inner;
   int failed = 0;
   if (flags & ACT_FRESH_OUTPUT) {{

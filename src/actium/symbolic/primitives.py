@@ -187,7 +187,7 @@ _LN2 = op("log", const(2.0))
 
 def _rows() -> list[Primitive]:
     P = Primitive
-    return [*_arithmetic(P), *_exponentials(P), *_others(P), *_conditions(P), *_machine_only(P)]
+    return [*_arithmetic(P), *_exponentials(P), *_gates(P), *_others(P), *_conditions(P), *_machine_only(P)]
 
 
 def _arithmetic(P: type[Primitive]) -> list[Primitive]:
@@ -242,6 +242,11 @@ def _exponentials(P: type[Primitive]) -> list[Primitive]:
           lambda u, y: (1 / (u * _flint().arb.const_log2()),), lambda u, y: (1.0 / (_LN2 * u),)),
         P("log1p", 1, "torch.log1p({0})", "act_log1p({0})", r"\ln(1 + {0})", lambda u: u.log1p(),
           lambda u, y: (1 / (1 + u),), lambda u, y: (1.0 / (1.0 + u),)),
+    ]  # fmt: skip
+
+
+def _gates(P: type[Primitive]) -> list[Primitive]:
+    return [
         P("sigmoid", 1, "torch.sigmoid({0})", None, r"\sigma({0})", _sigmoid_ball,
           lambda u, y: (y * _sigmoid_ball(-u),), lambda u, y: (y * op("sigmoid", neg(u)),),
           expand=ex.sigmoid, soft=ex.sigmoid, decay=ex.sigmoid_decay),

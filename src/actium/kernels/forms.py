@@ -1,0 +1,135 @@
+"""Lowered graph → C statements: each operation in the cheapest C form that its operands allow.
+
+Stage: plan → [C expressions] → kernel source. In: graphs and the C names of their leaves. Out: statements, and the
+expression of each root. `math.h` has a form for every operand; `hot.h` has cheaper ones for arguments that are never
+positive and for results that are rounded to a half.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from actium.errors import KernelError
+from actium.symbolic.graph import Node, const, neg, number_of, walk
+from actium.symbolic.primitives import PRIMITIVES
+
+
+def _literal(value: float) -> str:
+    if value in (float("inf"), float("-inf")):
+        return "(-__builtin_inff())" if value < 0 else "__builtin_inff()"
+    number = f"{value.hex()}f"
+    return f"({number})" if value < 0 else number
+
+
+def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -> tuple[list[str], list[str]]:
+    """Statements that compute shared nodes once, and the expression of each root."""
+    text = dict(names)
+    statements: list[str] = []
+    hot = _Hot.of(roots, narrow)
+    for node in walk(*roots):
+        if node in text:
+            continue
+        if node.is_const:
+            text[node] = _literal(number_of(node))
+            continue
+        template = _hot_form(node, hot) or PRIMITIVES[node.op].c
+        if template is None:
+            raise KernelError(f"{node.op} has no C form: it must be lowered first")
+        expression = _fused(node, text, hot) or template.format(*(text[a] for a in node.args))
+        if node.is_bool:  # stays inside its selection, where the compiler turns it into a mask
+            text[node] = expression
+        else:
+            text[node] = f"t{len(statements)}"
+            statements.append(f"const float {text[node]} = {expression};")
+    return statements, [text[root] for root in roots]
+
+
+# Functions of hot.h by the operator that they compute; those with a second name have a version for halves.
+_NEVER_POSITIVE = {"exp": "act_expn", "expm1": "act_expm1n", "exp_hi": "act_expn_hi", "exp_lo": "act_expn_lo"}
+_FALLING_SQUARE = {"exp_square": "act_expsqn", "expsq_hi": "act_expsqn_hi", "expsq_lo": "act_expsqn_lo"}
+_ALWAYS = {"tanh": ("act_tanh_by_expm1", "act_tanh_h"), "mills": ("act_mills", "act_mills_h")}
+_WITH_HALF = frozenset({"exp", "expm1", "exp_square"})
+
+
+@dataclass(frozen=True)
+class _Hot:
+    """What the choice of a cheaper form depends on, beyond the node itself.
+
+    Attributes:
+        narrow: Results are rounded to a half.
+        uses: How often each node is an operand or a root.
+        split: Exponents y whose e^y is needed in two factors.
+        negative: e^y and e^y - 1 that only count where their exponent is not positive.
+    """
+
+    narrow: bool
+    uses: Counter[Node]
+    split: frozenset[Node]
+    negative: frozenset[Node]
+
+    @classmethod
+    def of(cls, roots: tuple[Node, ...], narrow: bool) -> _Hot:
+        nodes = list(walk(*roots))
+        uses = Counter(a for node in nodes for a in node.args)
+        uses.update(roots)
+        split = frozenset(node.args[0] for node in nodes if node.op == "exp_hi")
+        negative = frozenset(e for node in nodes if node.op == "where" for e in _negative_exponentials(node, uses))
+        return cls(narrow, uses, split, negative)
+
+
+def _negative_exponentials(node: Node, uses: Counter[Node]) -> Iterator[Node]:
+    """Exponentials of u that are used in the branch of a selection where u is not positive, and nowhere else."""
+    condition, above, below = node.args
+    if condition.op not in ("lt", "le", "gt", "ge") or condition.args[1] is not const(0.0):
+        return
+    left = [above if condition.op in ("lt", "le") else below]
+    while left:
+        inner = left.pop()
+        if uses[inner] == 1 and inner.op in ("exp", "expm1") and inner.args[0] is condition.args[0]:
+            yield inner
+        elif uses[inner] == 1:
+            left.extend(inner.args)
+
+
+def _hot_form(node: Node, hot: _Hot) -> str | None:
+    """A cheaper C form that the node's operands and users allow."""
+    half = "_h" if hot.narrow and node.op in _WITH_HALF else ""
+    if _is_negative_abs(node):
+        return "(-__builtin_fabsf({1}))" if node.args[1].op != "neg" else "(-__builtin_fabsf({2}))"
+    if node.op in _NEVER_POSITIVE and (node in hot.negative or _never_positive(node.args[0])):
+        if node.op == "exp" and node.args[0] in hot.split:
+            return "(act_expn_hi({0}) * act_expn_lo({0}))"
+        return f"{_NEVER_POSITIVE[node.op]}{half}({{0}})"
+    if node.op in _FALLING_SQUARE and node.args[1].is_const and number_of(node.args[1]) < 0:
+        return f"{_FALLING_SQUARE[node.op]}{half}({{0}}, {{1}})"
+    if node.op == "log1p" and node.args[0].op == "exp" and _never_positive(node.args[0].args[0]):
+        return f"act_log1p_unit{'_h' if hot.narrow else ''}({{0}})"
+    return f"{_ALWAYS[node.op][hot.narrow]}({{0}})" if node.op in _ALWAYS else None
+
+
+def _fused(node: Node, text: dict[Node, str], hot: _Hot) -> str | None:
+    """A sum with a product that nothing else needs, in one rounding."""
+    if node.op not in ("add", "sub"):
+        return None
+    a, b = node.args
+    for product, other, first in ((a, b, True), (b, a, False)):
+        if product.op == "mul" and hot.uses[product] == 1:
+            p, q = (text[n] for n in product.args)
+            sign_product = "-" if node.op == "sub" and not first else ""
+            sign_other = "-" if node.op == "sub" and first else ""
+            return f"ACT_FMA({sign_product}{p}, {q}, {sign_other}{text[other]})"
+    return None
+
+
+def _is_negative_abs(node: Node) -> bool:
+    if node.op != "where" or node.args[0].op != "ge" or node.args[0].args[1] is not const(0.0):
+        return False
+    u = node.args[0].args[0]
+    return node.args[2] is u and node.args[1] is neg(u)
+
+
+def _never_positive(node: Node) -> bool:
+    scaled = node.op == "mul" and node.args[0].is_const and number_of(node.args[0]) > 0
+    return _is_negative_abs(node.args[1] if scaled else node)
