@@ -1,12 +1,13 @@
 # Every target makes the environment first, where it is missing or out of date. `make help` lists the targets.
 
 PYTHON ?= python3
-# Asked for torch only when the configured package index has none but the CUDA build, which constraints.txt rules out.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# A package index with CPU builds of torch, for machines whose own has only the CUDA build, which constraints.txt rules
+# out: make env TORCH_INDEX=…
+TORCH_INDEX ?=
 WORKERS ?= 2
 FORMULA ?= x * tanh(log(1 + exp(x)))
-# fit_*.py compute the constants of the C functions; they measure nothing.
-BENCHMARKS ?= $(filter-out benchmarks/fit_%,$(sort $(wildcard benchmarks/*.py)))
+# tables.py comes last: it writes what the others measured into README.md.
+BENCHMARKS ?= $(addprefix benchmarks/,accuracy.py overhead.py startup.py speed.py tables.py)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,7 +36,7 @@ env: $(READY) ## create .venv and install the package with its development tools
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch || $(PIP) --extra-index-url $(TORCH_INDEX) torch
+	$(PIP) $(addprefix --extra-index-url=,$(TORCH_INDEX)) torch
 	$(PIP) --editable ".[dev]" $(NODE)
 	@touch $@
 
