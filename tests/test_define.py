@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from actium.define import Activation, activation, formula, same_formulas
+from actium.define import Activation, activation, formula
 from actium.errors import (
     ActiumError,
     ChannelError,
@@ -283,10 +283,6 @@ def test_text_repr_and_latex():
     assert str(mish) == "x * tanh(log(1 + exp(x)))"
     assert repr(swish) == "<actium swish(x, beta=1) = x * sigmoid(beta * x)>"
     assert r"\tanh" in mish.latex()
-
-
-def test_same_formulas():
-    assert same_formulas({"silu": silu}) == {"silu": silu.formula}
 
 
 def test_bad_definitions():

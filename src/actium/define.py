@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
@@ -350,8 +350,3 @@ def formula(
 
 def _describe(name: str, value: float | Parameter) -> Parameter:
     return value.named(name) if isinstance(value, Parameter) else Parameter(name, value)
-
-
-def same_formulas(activations: Mapping[str, Activation]) -> dict[str, Formula]:
-    """Their formulas by name, for the checker's `duplicate`."""
-    return {name: a.formula for name, a in activations.items()}

@@ -21,6 +21,7 @@ from torch.autograd import forward_ad
 
 from actium.errors import ChannelError, DeviceError, DtypeError, InplaceError, ParameterError
 from actium.kernels import dispatch
+from actium.kernels.dispatch import COMPUTE
 from actium.kernels.eager import compile_function
 from actium.kernels.plain import (
     dispatch_modes,
@@ -32,9 +33,6 @@ from actium.kernels.plain import (
 )
 from actium.kernels.plan import Plan
 from actium.symbolic.graph import Formula, Node
-
-COMPUTE = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float32: torch.float32}
-COMPUTE[torch.float64] = torch.float64
 
 _empty_like = torch.empty_like
 _SERIAL = dispatch.SERIAL
@@ -85,21 +83,19 @@ class Op:
         return self.many((x,), parameters, channel_dim)
 
     def flat_call(self, dtype: torch.dtype, parameters: tuple[float, ...]) -> FlatCall | None:
-        """The compiled form of a call with these numbers as parameters; None where there is no kernel.
+        """The compiled form of a call with these numbers as parameters; None where there is no kernel."""
+        library = self.kernels.library(dtype) if self._count == 1 else None
+        return None if library is None else FlatCall(self, parameters, library.flat())
 
-        Not kept for a parameter of 0: as a key, −0.0 would find what was made for 0.0.
-        """
-        if 0.0 in parameters:
-            library = self.kernels.library(dtype) if self._count == 1 else None
-            return None if library is None else FlatCall(self, parameters, library.flat())
-        found = self._calls.get((dtype, parameters))
-        if found is None and self._count == 1:
-            library = self.kernels.library(dtype)
-            if library is not None:
-                if len(self._calls) > 256:  # parameters that change all the time
-                    self._calls.clear()
-                found = self._calls[dtype, parameters] = FlatCall(self, parameters, library.flat())
-        return found
+    def _remember(self, dtype: torch.dtype, parameters: tuple[float, ...]) -> None:
+        """Keep the compiled form for the next call, unless a parameter is 0: as a key, −0.0 would find that of 0.0."""
+        if (dtype, parameters) in self._calls or 0.0 in parameters:
+            return
+        if len(self._calls) > 256:  # parameters that change all the time
+            self._calls.clear()
+        call = self.flat_call(dtype, parameters)
+        if call is not None:
+            self._calls[dtype, parameters] = call
 
     def many(
         self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None
@@ -114,7 +110,7 @@ class Op:
         if not all(map(is_plain, inputs)) or not all(type(p) is float or is_plain(p) for p in parameters):
             return self._eager(inputs, parameters, channel_dim)
         if len(inputs) == 1 and inputs[0].is_cpu and all(type(p) is float for p in parameters):
-            self.flat_call(inputs[0].dtype, parameters)  # type: ignore[arg-type]
+            self._remember(inputs[0].dtype, parameters)  # type: ignore[arg-type]
         return _Fused.apply(self, channel_dim, False, *inputs, *parameters)  # type: ignore[no-any-return]
 
     def inplace(self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None) -> Tensor:
@@ -245,6 +241,14 @@ def _bound(serial: Callable[..., None], values: Any) -> Callable[..., None]:
     return serial if values is None else functools.partial(serial, values)
 
 
+def _any_gradient(op: Op, parameters: tuple[float, ...], x: Tensor, grad: Tensor) -> Tensor | None:
+    """The input's gradient for whatever autograd sends."""
+    if is_grad_enabled() or not is_plain(grad):
+        return _differentiable(op, (x,), grad, parameters, None, (True,))[0]
+    # y.sum().backward() sends one number, expanded.
+    return dispatch.backward(op, (x,), grad, parameters, None, (True, *(False for _ in parameters)))[0]
+
+
 def _flat_function(
     op: Op, parameters: tuple[float, ...], values: Any, flat: dispatch.Flat
 ) -> Callable[[Tensor], Tensor]:
@@ -254,12 +258,6 @@ def _flat_function(
     autograd has to look at. Half of a small call's time is spent in such things.
     """
     forward_serial, backward_serial = _bound(flat.forward_serial, values), _bound(flat.backward_serial, values)
-
-    def general(x: Tensor, grad: Tensor) -> Tensor | None:
-        if is_grad_enabled() or not is_plain(grad):
-            return _differentiable(op, (x,), grad, parameters, None, (True,))[0]
-        # y.sum().backward() sends one number, expanded.
-        return dispatch.backward(op, (x,), grad, parameters, None, (True, *(False for _ in parameters)))[0]
 
     class Flat(torch.autograd.Function):
         @staticmethod
@@ -288,11 +286,11 @@ def _flat_function(
                 or not grad.is_contiguous()
                 or grad.is_neg()
             ):
-                return general(x, grad)
+                return _any_gradient(op, parameters, x, grad)
             try:
                 address = grad.data_ptr()
             except RuntimeError:  # a batched gradient has no memory of its own
-                return general(x, grad)
+                return _any_gradient(op, parameters, x, grad)
             gradient = _empty_like(x)
             count = x.numel()
             if count < _SERIAL:
@@ -374,13 +372,5 @@ def _differentiable(
             assert isinstance(p, Tensor)
             wide = tuple(t.to(COMPUTE[t.dtype]) for t in (*inputs, grad))
             terms = op.backward_op(name).many(wide, parameters, channel_dim)
-            grads.append(_sum_to(terms, p, channel_dim))
+            grads.append(dispatch.sum_to_parameter(terms, p, channel_dim))
     return grads
-
-
-def _sum_to(terms: Tensor, p: Tensor, channel_dim: int | None) -> Tensor:
-    if p.numel() == 1:
-        return terms.sum().reshape(p.shape).to(p.dtype)
-    assert channel_dim is not None
-    others = [d for d in range(terms.dim()) if d != channel_dim % terms.dim()]
-    return (terms.sum(others) if others else terms).to(p.dtype)

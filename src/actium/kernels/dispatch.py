@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 C_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 FRESH_OUTPUT, ONE_GRADIENT = 1, 2
 
+# The dtype to compute in, for every dtype that an activation takes.
+COMPUTE = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float32: torch.float32}
+COMPUTE[torch.float64] = torch.float64
+
 # Below this many elements a second thread costs more than it saves.
 SERIAL = 1 << 15
 
@@ -211,7 +215,7 @@ def forward(
     x = inputs[0]
     library = op.kernels.library(x.dtype) if x.is_cpu else None
     if library is None:
-        wide = [t.to(_compute(x)) for t in inputs]
+        wide = [t.to(COMPUTE[x.dtype]) for t in inputs]
         function = op.kernels.torch_function("value")
         y = function(*wide, *(as_operand(p, wide[0], channel_dim) for p in parameters)).to(x.dtype)
         y = y.expand(x.shape) if y.shape != x.shape else y
@@ -298,10 +302,6 @@ def _checked(failed: int) -> None:
         raise MemoryError("a kernel could not allocate its working memory")
 
 
-def _compute(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
 def _backward_in_torch(
     op: Op,
     inputs: tuple[Tensor, ...],
@@ -314,7 +314,7 @@ def _backward_in_torch(
     wanted = tuple(n for n, need in zip(names, needed, strict=True) if need)
     if not wanted:
         return [None] * len(needed)
-    wide = [t.to(_compute(inputs[0])) for t in (*inputs, grad)]
+    wide = [t.to(COMPUTE[inputs[0].dtype]) for t in (*inputs, grad)]
     operands = [as_operand(p, wide[0], channel_dim) for p in parameters]
     terms = op.kernels.torch_function("gradients", wanted)(*wide, *operands)
     results = dict(zip(wanted, terms if isinstance(terms, tuple) else (terms,), strict=True))
@@ -327,12 +327,13 @@ def _backward_in_torch(
             grads.append(_like(full.to(inputs[0].dtype), dense(inputs[0])))
         else:
             grads.append(
-                _sum_to_parameter(results[name].expand(inputs[0].shape), parameters[k - len(inputs)], channel_dim)
+                sum_to_parameter(results[name].expand(inputs[0].shape), parameters[k - len(inputs)], channel_dim)
             )
     return grads
 
 
-def _sum_to_parameter(terms: Tensor, p: Tensor, channel_dim: int | None) -> Tensor:
+def sum_to_parameter(terms: Tensor, p: Tensor, channel_dim: int | None) -> Tensor:
+    """A parameter's gradient from its terms, one for each element of the input."""
     if p.numel() == 1:
         return terms.sum().reshape(p.shape).to(p.dtype)
     assert channel_dim is not None
