@@ -161,6 +161,11 @@ def _check(found: Found, dtypes: tuple[str, ...], fused: bool) -> Certificate:
 
 def subject_of(found: Found, fused: bool = False) -> Subject:
     """What the checker needs to know of an object: how to call it, and its formula if there is one."""
+    bare = _bare_subject(found, fused)
+    return replace(bare, construction=found.construction, claims=found.claims)
+
+
+def _bare_subject(found: Found, fused: bool) -> Subject:
     value, notes = found.value, found.notes
     if isinstance(value, Formula):
         if not fused:

@@ -31,7 +31,7 @@ from actium.define import Activation
 from actium.errors import ActiumError, FormulaError, TargetError
 from actium.symbolic.graph import Formula
 from actium.symbolic.parse import parse
-from actium.verify.subject import SubjectError, guarded, one_line
+from actium.verify.subject import Construction, SubjectError, guarded, one_line
 
 _FILE = re.compile(r"(?P<place>.+?\.py):(?P<name>.*)", re.DOTALL)
 _MODULE = re.compile(r"(?P<place>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>.*)", re.DOTALL)
@@ -48,12 +48,16 @@ class Found:
         value: A formula (as written), an `Activation`, a module or a function of one tensor.
         notes: How it was made.
         values: Numbers for a formula's parameters.
+        construction: How a module was made of its class.
+        claims: Properties that its author or the caller declares: name → value.
     """
 
     target: str
     value: Formula | Activation | nn.Module | Callable[[Tensor], Tensor]
     notes: tuple[str, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict)
+    construction: Construction | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def _catalogue_entry(target: str) -> Found | None:
         args, kwargs = _literals(target, match["arguments"])
     except TargetError:
         return None  # mish(2 * x) is a formula
-    return Found(target, *_with_arguments(entry.activation(), target, args, kwargs))
+    return _with_arguments(entry.activation(), target, args, kwargs)
 
 
 # --- Importing --------------------------------------------------------------------------------------------
@@ -218,7 +222,7 @@ def _named(module: ModuleType, place: str, text: str) -> Found:
             raise TargetError(f"{place} has no {match['name']}{hint}")
         value = getattr(value, part)
     args, kwargs = _literals(target, match["arguments"]) if match["arguments"] is not None else ((), {})
-    return Found(target, *_instance(value, target, args, kwargs, called=match["arguments"] is not None))
+    return _instance(value, target, args, kwargs, called=match["arguments"] is not None)
 
 
 def _literals(target: str, arguments: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -237,16 +241,16 @@ def _literals(target: str, arguments: str) -> tuple[tuple[Any, ...], dict[str, A
         ) from error
 
 
-def _instance(value: Any, target: str, args: Any, kwargs: Any, called: bool) -> tuple[Any, tuple[str, ...]]:
+def _instance(value: Any, target: str, args: Any, kwargs: Any, called: bool) -> Found:
     """A callable of one tensor, made of whatever the name stands for, and notes on how."""
     if isinstance(value, type):
         return _constructed(value, target, args, kwargs)
     if isinstance(value, Activation):
-        return _with_arguments(value, target, args, kwargs) if called else (value, ())
+        return _with_arguments(value, target, args, kwargs) if called else Found(target, value)
     if isinstance(value, nn.Module):
         if called:
             raise TargetError(f"{target} is an instance already: leave out the arguments")
-        return value, ()
+        return Found(target, value)
     if not callable(value):
         raise TargetError(f"{target} is of type {type(value).__name__}; expected a function or an nn.Module")
     needed = _missing(value, kwargs, skip=1 + len(args))
@@ -255,13 +259,14 @@ def _instance(value: Any, target: str, args: Any, kwargs: Any, called: bool) -> 
         what = f"needs {', '.join(needed)} besides its input" if needed else "is a function: arguments go by name"
         raise TargetError(f"{target} {what}: write {target.partition('(')[0]}({shown})")
     if not kwargs:
-        return value, ()
-    return functools.partial(value, **kwargs), (f"called with {_shown(args, kwargs)}",)
+        return Found(target, value)
+    given: Any = functools.partial(value, **kwargs)
+    return Found(target, given, (f"called with {_shown(args, kwargs)}",))
 
 
-def _constructed(cls: type, target: str, args: Any, kwargs: Any) -> tuple[Any, tuple[str, ...]]:
+def _constructed(cls: type, target: str, args: Any, kwargs: Any) -> Found:
     if issubclass(cls, torch.autograd.Function):
-        return cls.apply, ("an autograd.Function, called through .apply",)
+        return Found(target, cls.apply, ("an autograd.Function, called through .apply",))
     if not issubclass(cls, nn.Module):
         raise TargetError(f"{target} is a class that is neither an nn.Module nor an autograd.Function")
     needed = _missing(cls, kwargs, skip=len(args))
@@ -273,15 +278,16 @@ def _constructed(cls: type, target: str, args: Any, kwargs: Any) -> tuple[Any, t
             made = cls(*args, **kwargs)
     except SubjectError as error:
         raise TargetError(f"{target} raises when constructed: {error}") from error
-    return made, ((f"constructed with {_shown(args, kwargs)}",) if args or kwargs else ())
+    notes = (f"constructed with {_shown(args, kwargs)}",) if args or kwargs else ()
+    return Found(target, made, notes, construction=Construction(cls, tuple(args), kwargs))
 
 
-def _with_arguments(activation: Activation, target: str, args: Any, kwargs: Any) -> tuple[Any, tuple[str, ...]]:
+def _with_arguments(activation: Activation, target: str, args: Any, kwargs: Any) -> Found:
     try:
         made = activation.module(**dict(zip((p.name for p in activation.parameters), args, strict=False)), **kwargs)
     except (ActiumError, TypeError) as error:
         raise TargetError(f"{target}: {error}") from error
-    return made, (f"with {_shown(args, kwargs)}",)
+    return Found(target, made, (f"with {_shown(args, kwargs)}",))
 
 
 def _shown(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -309,7 +315,7 @@ def _everything(module: ModuleType, place: str) -> Resolved:
         try:
             if not isinstance(value, type | nn.Module | Activation) and not _takes_input(value):
                 raise TargetError("takes no argument, so it is no function of a tensor")
-            made = Found(target, *_instance(value, target, (), {}, called=False))
+            made = _instance(value, target, (), {}, called=False)
             obstacle = _obstacle(made.value)
         except TargetError as error:
             skipped[target] = str(error).removeprefix(f"{target} ")

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,23 @@ _SEED = 20190823
 
 
 @dataclass(frozen=True)
+class Construction:
+    """How a module under judgement was made, so that it can be made again with other arguments.
+
+    Attributes:
+        cls: Its class.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        guessed: Names of the arguments that the caller did not give.
+    """
+
+    cls: type[nn.Module]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    guessed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Subject:
     """A function under judgement.
 
@@ -35,6 +53,8 @@ class Subject:
         parameters: Numbers for the formula's parameters.
         module: The module that `call` runs, if it is one; it is copied, never changed.
         notes: Facts about how the target was made (constructor arguments, for example), for the certificate.
+        construction: How `module` was made, if it was made from a class for this purpose.
+        claims: Properties that its author declares: name → value.
     """
 
     target: str
@@ -43,6 +63,8 @@ class Subject:
     parameters: Mapping[str, float] = field(default_factory=dict)
     module: nn.Module | None = None
     notes: tuple[str, ...] = ()
+    construction: Construction | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
 
 def subject_of(target: str, function: Call) -> Subject:

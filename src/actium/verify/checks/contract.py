@@ -5,7 +5,7 @@ Stage: subject → [checks] → certificate. Needs no truth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -215,3 +215,11 @@ def input_mutated(case: Case) -> Iterator[Finding]:
     text = ["changes its input tensor" + (", as inplace=True asks" if asked else "")]
     fix = "use the out-of-place operation; a residual connection or an earlier layer may still need the input"
     yield _finding(case, "input-mutated", "info" if asked else "fail", None, text, 1, fix)
+
+
+CHECKS: Mapping[str, Callable[[Case], Iterator[Finding]]] = {
+    "dtype-leak": dtype_leak,
+    "shape-change": shape_change,
+    "batch-coupling": batch_coupling,
+    "input-mutated": input_mutated,
+}

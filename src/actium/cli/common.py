@@ -1,0 +1,149 @@
+"""What the commands share: options, errors as one line, and writing.
+
+Stage: arguments → [common] → commands. Loads neither torch nor rich until something has to be shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from actium.errors import ActiumError, TargetError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+FAILED, UNUSABLE = 1, 2
+
+
+class Dtype(StrEnum):
+    """A format to check."""
+
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+JsonTo = Annotated[str | None, typer.Option("--json", metavar="PATH|-", help="Write JSON to a file, or to stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--param", metavar="NAME=VALUE", help="A name in the formula besides x; may be repeated."),
+]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="A formula, a name from `actium list`, path.py:NAME or package.module:NAME (NAME may have arguments).",
+    ),
+]
+
+
+@contextlib.contextmanager
+def errors(debug: bool) -> Iterator[None]:
+    """Turn what goes wrong into `error: …` on stderr and an exit code."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except BrokenPipeError:
+        # The reader has gone; Python would complain again when it flushes stdout on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FAILED) from None
+    except ActiumError as error:
+        give_up(str(error), debug)
+    except OSError as error:
+        give_up(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), debug)
+    except Exception as error:
+        give_up(f"internal: {type(error).__name__}: {error}. --debug shows where; please report it", debug)
+
+
+def give_up(message: str, debug: bool) -> NoReturn:
+    """Say what is wrong in one line, and end with exit code 2."""
+    from actium.report.clean import clean
+
+    if debug:
+        traceback.print_exc()
+    # Behind the message, a formula or trace error has the line that it is about; the caret below that is dropped.
+    first, *rest = [clean(line) for line in message.splitlines() if line.strip(" ^~")] or [""]
+    typer.echo("\n".join([f"error: {first}", *(f"  {line.strip()}" for line in rest[:1])]), err=True)
+    raise typer.Exit(UNUSABLE)
+
+
+def number(text: str, option: str) -> float:
+    """A number given as text, decimal or hex."""
+    try:
+        return float.fromhex(text) if "0x" in text.lower() else float(text)
+    except (ValueError, OverflowError):
+        raise TargetError(f"{option} {text}: expected a number, such as -89 or -0x1.64p+6") from None
+
+
+def parameters(texts: list[str] | None) -> dict[str, float]:
+    """The values of `--param NAME=VALUE`."""
+    values: dict[str, float] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise TargetError(f"--param {text}: write NAME=VALUE, such as --param alpha=0.2")
+        values[name.strip()] = number(value, f"--param {name}=")
+    return values
+
+
+@contextlib.contextmanager
+def foreign_output() -> Iterator[None]:
+    """What code under judgement prints goes to stderr: stdout is the report's."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def show_view(view: Callable[[int], RenderableType]) -> None:
+    """Print what `view` makes for the width of the terminal."""
+    from actium.report.terminal import console, show
+
+    out = console()
+    show(view(out.width), out)
+
+
+def print_json(value: Any) -> None:
+    """Print strict JSON."""
+    typer.echo(json.dumps(value, allow_nan=False, indent=1))
+
+
+def write_json(value: Any, to: str) -> None:
+    """Write strict JSON to a file, or to stdout for `-`."""
+    if to == "-":
+        print_json(value)
+    else:
+        write(json.dumps(value, allow_nan=False, indent=1) + "\n", Path(to))
+
+
+def write(text: str, path: Path) -> None:
+    """Write a file whole or not at all: a reader never sees half of it."""
+    if not path.parent.is_dir():
+        raise TargetError(f"cannot write {path}: there is no directory {path.parent}")
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,98 @@
+"""`actium list`, `show`, `eject` and `doctor`.
+
+Stage: arguments → [commands] → report.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from actium.cli.common import (
+    FAILED,
+    AsJson,
+    Debug,
+    Parameters,
+    Target,
+    errors,
+    foreign_output,
+    number,
+    parameters,
+    print_json,
+    show_view,
+    write,
+)
+
+
+def list_(as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the catalogue."""
+    with errors(debug):
+        from actium.catalogue import ENTRIES
+        from actium.report import about
+
+        rows = about.entries(ENTRIES.values())
+        if as_json:
+            print_json({"schema": "actium.list/1", "activations": rows})
+        else:
+            show_view(lambda width: about.list_view(rows, width))
+
+
+def show(
+    target: Target,
+    at: Annotated[
+        str | None, typer.Option(metavar="X", help="Value and slope at X, decimal or hex (-0x1.64p+6).")
+    ] = None,
+    param: Parameters = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show an activation: formula, derivative, range, limits, kinks, source, LaTeX and a curve."""
+    with errors(debug):
+        point = None if at is None else number(at, "--at")
+        from actium.checking import activation_of
+        from actium.report import about
+
+        with foreign_output():
+            activation = activation_of(target, parameters(param))
+        facts = about.facts(activation)
+        rows = None if point is None else about.at_point(activation, point)
+        if as_json:
+            print_json({"schema": "actium.show/1", **facts} | ({"at": rows} if rows is not None else {}))
+        elif rows is not None:
+            show_view(lambda width: about.at_view(rows))
+        else:
+            show_view(lambda width: about.about_view(activation, facts, width))
+
+
+def eject(
+    target: Target,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What to call a formula.")] = "activation",
+    param: Parameters = None,
+    debug: Debug = False,
+) -> None:
+    """Print a stand-alone PyTorch module of a target, in a stable form; it does not need actium."""
+    with errors(debug):
+        from actium.checking import activation_of
+
+        with foreign_output():
+            text = activation_of(target, parameters(param), name).eject()
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            write(text, output)
+
+
+def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
+    """Say which compiler and which path are in use, and why; build and run one kernel."""
+    with errors(debug):
+        from actium.report import doctor as report
+
+        diagnosis = report.diagnose()
+        if as_json:
+            print_json({"schema": "actium.doctor/1", **diagnosis})
+        else:
+            show_view(lambda width: report.diagnosis_view(diagnosis))
+        raise typer.Exit(0 if diagnosis["self_test"]["passed"] else FAILED)
