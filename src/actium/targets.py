@@ -258,10 +258,8 @@ def _instance(value: Any, target: str, args: Any, kwargs: Any, called: bool) -> 
         shown = ", ".join(f"{name}=0.5" for name in needed) or "alpha=0.5"
         what = f"needs {', '.join(needed)} besides its input" if needed else "is a function: arguments go by name"
         raise TargetError(f"{target} {what}: write {target.partition('(')[0]}({shown})")
-    if not kwargs:
-        return Found(target, value)
-    given: Any = functools.partial(value, **kwargs)
-    return Found(target, given, (f"called with {_shown(args, kwargs)}",))
+    function: Any = functools.partial(value, **kwargs) if kwargs else value
+    return Found(target, function, (f"called with {_shown(args, kwargs)}",) if kwargs else ())
 
 
 def _constructed(cls: type, target: str, args: Any, kwargs: Any) -> Found:
