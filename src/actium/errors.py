@@ -52,5 +52,9 @@ class TargetError(ActiumError, ValueError):
     """A target of `actium check` (or `show`, `eject`) that cannot be loaded or called."""
 
 
+class CheckError(ActiumError, ValueError):
+    """A check id, a claim or a budget that does not exist or cannot be read."""
+
+
 class ActiumWarning(UserWarning):
     """Something works, but not the way the caller probably wants (for example, without kernels)."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from mutants import MUTANTS, SOUND, Specimen
 from torch import nn
 
-from actium.errors import DtypeError
+from actium.errors import CheckError, DtypeError
 from actium.symbolic.parse import parse
 from actium.verify import Certificate, Subject, check, subject_of
 from actium.verify.checks import REGISTRY
@@ -58,6 +58,16 @@ def test_every_implemented_check_has_a_mutant() -> None:
     implemented = {i for i, c in REGISTRY.items() if c.implemented}
     families = [importlib.import_module(path.stem) for path in Path(__file__).parent.glob("*mutants.py")]
     assert implemented == {mutant.check for family in families for mutant in family.MUTANTS.values()}
+
+
+def test_only_the_checks_asked_for_run() -> None:
+    certificate = check(Subject("naive", lambda x: torch.exp(x) / (1 + torch.exp(x))), only=["dtype-leak"])
+    assert certificate.checks_run == ("dtype-leak",)
+    assert certificate.verdict == "pass"
+    assert not certificate.accuracy
+    assert set(certificate.checks_not_run) == set(REGISTRY) - {"dtype-leak"}
+    with pytest.raises(CheckError, match="did you mean dtype-leak"):
+        check(Subject("naive", torch.sigmoid), only=["dtype-leaks"])
 
 
 def test_unimplemented_checks_are_listed_as_not_run() -> None:

@@ -5,6 +5,7 @@ Stage: subject → truth → sweep → checks → [certificate].
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
@@ -12,11 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from actium.errors import DtypeError
+from actium.errors import CheckError, DtypeError
 from actium.symbolic.graph import Formula
 from actium.verify.case import Case
 from actium.verify.certificate import Accuracy, Certificate, Finding, sort_findings
 from actium.verify.checks import (
+    NOT_ASKED,
     NOT_IMPLEMENTED,
     REGISTRY,
     composition,
@@ -40,7 +42,11 @@ Check = Callable[[Case], Iterator[Finding]]
 
 
 def check(
-    subject: Subject, *, known: Mapping[str, identity.Known] | None = None, dtypes: Iterable[str] = DEFAULT_DTYPES
+    subject: Subject,
+    *,
+    known: Mapping[str, identity.Known] | None = None,
+    dtypes: Iterable[str] = DEFAULT_DTYPES,
+    only: Iterable[str] | None = None,
 ) -> Certificate:
     """Judge one target.
 
@@ -48,36 +54,61 @@ def check(
         subject: What to judge.
         known: Functions that it may turn out to equal, by name.
         dtypes: Formats to sweep: all encodings of float16 and bfloat16, a stratified sample of float32.
+        only: Check ids to judge by; all of them if not given.
 
     Returns:
-        The certificate. Whatever could not be run is listed in it with the reason, never as passed.
+        The certificate. Whatever could not be run, or was not asked for, is listed in it with the reason, never as
+        passed.
 
     Raises:
+        CheckError: If there is no such check id.
         DtypeError: If a dtype is none of these; float64 is used to judge gradients, but not swept.
         ParameterError: If the formula has a parameter without a number.
     """
     formats = [format_of(d) for d in dtypes]
     if any(f.dtype == torch.float64 for f in formats):
         raise DtypeError(f"float64 is not swept: the truth is known to {ACCURACY_BITS} bits; choose narrower formats")
+    asked = _asked(only)
     runner = Runner(subject)
     reference, kind = _reference(runner)
     case = Case(runner, reference)
+    case.blocked.update((i, NOT_ASKED) for i in REGISTRY if i not in asked)
     refusal = runner.find_layout()
     if refusal is not None:
         reason = f"it takes no tensor of any tried shape: {refusal}"
         case.blocked.update((i, reason) for i, c in REGISTRY.items() if c.implemented and i != "shape-change")
         return _certificate(case, [contract.unusable(case, reason)], kind, reason)
+    obstacle = contract.coupling(case)
     findings: list[Finding] = []
-    obstacle = contract.coupling(case) or _sweep(case, [f.dtype for f in formats])
-    if obstacle is None:
-        case.same_as = identity.find_same(case, known or {})
-        for run in (numerics.check, gradients.check, identity.duplicate):
-            findings += run(case)
-    else:
-        case.blocked.update(dict.fromkeys((*_NUMERIC, "duplicate"), obstacle))
+    if asked & {*_NUMERIC, "duplicate"}:
+        obstacle = obstacle or _sweep(case, [f.dtype for f in formats])
+        findings += _numbers(case, asked, obstacle, known or {})
     for check_id, run in {**contract.CHECKS, **parameters.CHECKS, **composition.CHECKS}.items():
-        findings += _guarded(case, check_id, run)
+        if check_id in asked:
+            findings += _guarded(case, check_id, run)
     return _certificate(case, findings, kind, obstacle)
+
+
+def _asked(only: Iterable[str] | None) -> set[str]:
+    asked = set(REGISTRY) if only is None else set(only)
+    for unknown in sorted(asked - set(REGISTRY)):
+        near = difflib.get_close_matches(unknown, REGISTRY, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(REGISTRY)}"
+        raise CheckError(f"no check is called {unknown!r}; {hint}")
+    return asked
+
+
+def _numbers(
+    case: Case, asked: set[str], obstacle: str | None, known: Mapping[str, identity.Known]
+) -> Iterator[Finding]:
+    """What the families that need a sweep find."""
+    if obstacle is not None:
+        case.blocked.update(dict.fromkeys((*_NUMERIC, "duplicate"), obstacle))
+        return
+    if "duplicate" in asked:
+        case.same_as = identity.find_same(case, known)
+    for run in (numerics.check, gradients.check, identity.duplicate):
+        yield from (f for f in run(case) if f.check in asked)
 
 
 def _guarded(case: Case, check_id: str, run: Check) -> list[Finding]:
@@ -168,6 +199,8 @@ def _properties(case: Case, obstacle: str | None) -> dict[str, Any]:
     if isinstance(case.reference, Float64Reference) and case.reference.is_narrow:
         note = "it computes in float32 even for float64 input, so its float64 reference has 24 bits"
         properties["notes"] = [*case.runner.notes, note]
+    if not case.sweeps:
+        return properties
     table = next(iter(case.sweeps.values())).slopes
     kinks = np.unique(table.x[(table.slope_low != table.slope_high) & ~np.isnan(table.slope_low)])
     properties["kinks_met"] = [float(k) + 0.0 for k in kinks[:16]]
@@ -182,7 +215,7 @@ def _certificate(
     case: Case, findings: list[Finding], kind: Literal["ball", "float64"], obstacle: str | None
 ) -> Certificate:
     subject = case.runner.subject
-    not_run = {i: NOT_IMPLEMENTED for i, c in REGISTRY.items() if not c.implemented} | case.blocked
+    not_run = case.blocked | {i: NOT_IMPLEMENTED for i, c in REGISTRY.items() if not c.implemented}
     accuracy = {}
     for swept in case.sweeps.values():
         rows = {"output": _accuracy(swept.output)}

@@ -79,3 +79,4 @@ REGISTRY: dict[str, Check] = {
 }
 
 NOT_IMPLEMENTED = "not implemented in this version"
+NOT_ASKED = "not asked for"
