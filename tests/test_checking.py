@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from actium.checking import activation_of, at_values, check, check_all, known_functions, subject_of
+from actium.checking import activation_of, at_values, check, known_functions, subject_of
 from actium.define import activation, formula
 from actium.errors import DtypeError, TargetError
+from actium.running import check_all
 from actium.symbolic.parameters import learnable
 from actium.symbolic.parse import parse
 from actium.targets import Found, resolve
@@ -22,7 +23,7 @@ POSITIVE = learnable(2.0, positive=True)
 
 
 def subject(text: str, fused: bool = False):
-    return subject_of(resolve(text).found[0], fused)
+    return subject_of(resolve(text), fused)
 
 
 def test_formula_text_is_judged_as_written_and_the_kernel_on_request():

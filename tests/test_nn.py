@@ -96,6 +96,12 @@ def test_unknown_and_wrong_arguments_are_refused():
         actium.nn.GELU("erf")
     with pytest.raises(ParameterError, match="exceeds"):
         actium.nn.RReLU(0.5, 0.1)
+    with pytest.raises(ParameterError, match="is not below max_val"):
+        actium.nn.Hardtanh(1.0, 0.0)
+    with pytest.raises(ParameterError, match="alpha"):
+        actium.nn.CELU(0.0)
+    with pytest.raises(ParameterError, match="beta"):
+        actium.nn.Softplus(0.0)
     with pytest.raises(ParameterError, match="channel_dim"):
         actium.nn.Swish(channels=3)
     with pytest.raises(AttributeError, match="Misch"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import actium
 from actium.kernels import toolchain
 from samples import DTYPES, REFERENCE, UNIT, assert_same_bits, gradients, identify, sample, soft_clip, two
 
@@ -112,3 +113,13 @@ def test_hyper_parameters_do_not_trigger_a_build(monkeypatch):
         channel_dim = 0 if isinstance(theta, torch.Tensor) else None
         soft_clip(x, theta=theta, channel_dim=channel_dim).sum().backward()
     assert builds == []
+
+
+def test_the_limit_at_infinity_leaves_no_nan_in_parameter_gradients_under_transforms():
+    module = actium.nn.Polynomial()
+    x = torch.tensor([1.0, -2.0, 0.5])
+    parameters = dict(module.named_parameters())
+    transformed = torch.func.grad(lambda p: torch.func.functional_call(module, p, (x,)).sum())(parameters)
+    plain = torch.autograd.grad(module(x).sum(), list(parameters.values()))
+    for name, expected in zip(parameters, plain, strict=True):
+        torch.testing.assert_close(transformed[name], expected)

@@ -8,8 +8,9 @@ the catalogue: it is told what the functions that it may recognise are, and impo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,13 +18,15 @@ from torch import Tensor, nn
 
 from actium.as_written import as_written
 from actium.define import Activation
-from actium.errors import TargetError, TraceError
+from actium.errors import CheckError, TraceError
+from actium.exhaustive import Progress, check_full
 from actium.module import ActivationModule
 from actium.symbolic.graph import Formula, const, parameter, substitute
 from actium.symbolic.parameters import Parameter
 from actium.symbolic.trace import Traced, trace
 from actium.targets import Found, resolve
 from actium.verify.certificate import Certificate
+from actium.verify.claims import ATTRIBUTE, claims_of
 from actium.verify.run import DEFAULT_DTYPES
 from actium.verify.run import check as judge
 from actium.verify.subject import Subject
@@ -37,6 +40,11 @@ def check(
     name: str | None = None,
     dtypes: Iterable[str] = DEFAULT_DTYPES,
     fused: bool = False,
+    only: Iterable[str] | None = None,
+    claims: Mapping[str, Any] | None = None,
+    full: bool = False,
+    out: Path | None = None,
+    progress: Progress | None = None,
     **parameters: float,
 ) -> Certificate:
     """Judge an activation function against exact arithmetic.
@@ -48,15 +56,24 @@ def check(
         dtypes: Formats to sweep, among float16, bfloat16 and float32.
         fused: Judge what actium makes of a formula. Without it, formula text is judged as it would run in plain
             PyTorch, typed as it stands.
+        only: Check ids to judge by; all of them if not given.
+        claims: Properties to hold it to, such as `{"odd": True, "range": "[0, 1)"}`, besides those in the attribute
+            `__actium_claims__` of a function, a class or a module; see `verify.claims.PROPERTIES`.
+        full: Run float32 on all 2^32 inputs instead of a sample. The target needs a formula: text, a catalogue
+            name, or code that can be traced. Then `only` is not taken.
+        out: With `full`, a directory that keeps results, so that an interrupted run goes on where it stopped.
+        progress: With `full`, called with how many exponents are done, and of how many.
         **parameters: Values for the names in a formula besides `x`.
 
     Returns:
         The certificate: `certificate.passed`, `certificate.findings`, `certificate.to_json()`.
 
     Raises:
-        TargetError: If the text names nothing that can be loaded, or several things (see `check_all`).
+        TargetError: If the text names nothing that can be loaded, or several things (see `running.check_all`).
         FormulaError: If the text can only be a formula, and is none.
         DtypeError: If a dtype is not a format that can be checked.
+        CheckError: If there is no such check id or property, or a property's value cannot be one, or `full` is asked
+            for where there is no formula.
 
     Example:
         >>> certificate = check("log(1 + exp(x))", dtypes=["float16"])
@@ -64,37 +81,17 @@ def check(
         ('fail', True)
     """
     if isinstance(target, str):
-        found = _one(target, parameters)
+        found = resolve(target, parameters, guess=True)
     else:
         found = Found(_name_of(target), target, values=parameters)
-    return _check(found if name is None else replace(found, target=name), tuple(dtypes), fused)
-
-
-def check_all(
-    target: str, *, dtypes: Iterable[str] = DEFAULT_DTYPES, fused: bool = False
-) -> tuple[list[Certificate], dict[str, str]]:
-    """Judge everything that a target names, such as every activation of a file (`path.py:*`).
-
-    Args:
-        target: As for `check`.
-        dtypes: As for `check`.
-        fused: As for `check`.
-
-    Returns:
-        The certificates, and target → reason for what was left out.
-
-    Raises:
-        ActiumError: As for `check`.
-    """
-    resolved = resolve(target)
-    formats = tuple(dtypes)
-    return [_check(found, formats, fused) for found in resolved.found], resolved.skipped
-
-
-def certificates(found: Iterable[Found], dtypes: Iterable[str], fused: bool) -> Iterator[Certificate]:
-    """Judge one thing after the other, each when asked for."""
-    formats = tuple(dtypes)
-    return (_check(one, formats, fused) for one in found)
+    claims_of(claims or {})
+    found = replace(found, target=name or found.target, claims=claims or {})
+    subject = subject_of(found, fused)
+    if full:
+        if only is not None:
+            raise CheckError("the run over all inputs is of every check: leave out `only` or `full`")
+        return check_full(subject, known=known_functions(), dtypes=tuple(dtypes), out=out, progress=progress)
+    return judge(subject, known=known_functions(), dtypes=tuple(dtypes), only=only)
 
 
 def activation_of(text: str, parameters: Mapping[str, float] | None = None, name: str = "activation") -> Activation:
@@ -116,7 +113,7 @@ def activation_of(text: str, parameters: Mapping[str, float] | None = None, name
         >>> activation_of("torch.nn:SiLU").formula.text
         'x * sigmoid(x)'
     """
-    found = _one(text, parameters or {})
+    found = resolve(text, parameters)
     value = found.value
     if isinstance(value, Activation):
         return value
@@ -135,14 +132,6 @@ def _activation(formula: Formula, values: Mapping[str, float], name: str = "acti
     return Activation(formula, described, name=name)
 
 
-def _one(text: str, parameters: Mapping[str, float]) -> Found:
-    resolved = resolve(text, parameters)
-    if len(resolved.found) != 1:
-        names = ", ".join(f.target for f in resolved.found[:3])
-        raise TargetError(f"{text} names {len(resolved.found)} activations ({names}, …): choose one, or use check_all")
-    return resolved.found[0]
-
-
 def _name_of(target: Any) -> str:
     if isinstance(target, Formula):
         return target.text
@@ -152,17 +141,29 @@ def _name_of(target: Any) -> str:
     return str(name) if name else type(target).__name__
 
 
-def _check(found: Found, dtypes: tuple[str, ...], fused: bool) -> Certificate:
-    return judge(subject_of(found, fused), known=known_functions(), dtypes=dtypes)
-
-
 # --- Subjects ---------------------------------------------------------------------------------------------
 
 
 def subject_of(found: Found, fused: bool = False) -> Subject:
     """What the checker needs to know of an object: how to call it, and its formula if there is one."""
     bare = _bare_subject(found, fused)
-    return replace(bare, construction=found.construction, claims=found.claims)
+    return replace(bare, construction=found.construction, claims={**_declared(found.value), **found.claims})
+
+
+def _declared(value: Any) -> Mapping[str, Any]:
+    """The properties that an object's author declares: the catalogue's own, and `__actium_claims__` of anything."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    activation = value.activation if isinstance(value, ActivationModule) else value
+    entry = getattr(activation, "entry", None) if isinstance(activation, Activation) else None
+    if entry is not None:
+        usual = not isinstance(value, ActivationModule) or _values_of(value) == entry.defaults
+        return entry.claims() if usual else {}
+    try:
+        declared = getattr(value, ATTRIBUTE, {})
+    except Exception:  # foreign code: a __getattr__ may do anything
+        return {}
+    return declared if isinstance(declared, Mapping) else {ATTRIBUTE: declared}
 
 
 def _bare_subject(found: Found, fused: bool) -> Subject:

@@ -56,5 +56,13 @@ class CheckError(ActiumError, ValueError):
     """A check id, a claim or a budget that does not exist or cannot be read."""
 
 
+class RecordError(ActiumError, ValueError):
+    """JSON that is not a certificate, with the place where it differs."""
+
+
+class WorkerError(ActiumError, RuntimeError):
+    """The process in which targets are judged cannot be started."""
+
+
 class ActiumWarning(UserWarning):
     """Something works, but not the way the caller probably wants (for example, without kernels)."""

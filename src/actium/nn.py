@@ -8,6 +8,7 @@ per channel of dimension `channel_dim`.
 from __future__ import annotations
 
 import inspect
+import itertools
 from typing import Any, ClassVar
 
 import torch
@@ -40,6 +41,10 @@ class CatalogueModule(ActivationModule):
 
     def __init__(self, activation: Activation, **arguments: Any) -> None:
         super().__init__(activation, **arguments)
+        for low, high in itertools.pairwise(self.entry.ordered):
+            if low in self._fixed and high in self._fixed and not self._fixed[low] < self._fixed[high]:
+                text = f"{low}={self._fixed[low]} is not below {high}={self._fixed[high]}"
+                raise ParameterError(f"{self.entry.name}: {text}")
 
     def _may_overwrite(self, input: Tensor) -> bool:
         if not super()._may_overwrite(input):

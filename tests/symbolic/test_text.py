@@ -21,9 +21,10 @@ from actium.symbolic.graph import (
     walk,
     where,
 )
+from actium.symbolic.latex import to_latex
 from actium.symbolic.parse import parse
 from actium.symbolic.primitives import PRIMITIVES
-from actium.symbolic.text import to_text
+from actium.symbolic.text import MOST_CHARACTERS, to_text
 
 X, A = variable("x"), parameter("a")
 
@@ -119,3 +120,12 @@ def test_text_of_any_graph_reads_back_as_the_same_node(node):
 
 def test_formula_text_is_that_of_its_root():
     assert str(Formula(X + 1)) == "x + 1"
+
+
+def test_the_text_of_shared_nodes_does_not_grow_without_bound():
+    node = variable("x")
+    for _ in range(60):
+        node = where(node > 0, node, 0.25 * node)
+    assert len(Formula(node).text) <= 3 * MOST_CHARACTERS
+    assert "…" in Formula(node).text
+    assert len(to_latex(Formula(node))) <= 3 * MOST_CHARACTERS

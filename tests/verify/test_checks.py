@@ -46,7 +46,8 @@ def test_mutant_is_rejected_by_the_check_that_describes_it(name: str) -> None:
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_function_passes_every_check_on_every_encoding(name: str) -> None:
     certificate = certificate_of_sound(name)
-    allowed = {"nan-policy"}  # torch's own NaN and infinity habits are no fault of a sound function
+    # Torch's own NaN and infinity habits are no fault of a sound function; F.softplus has f″ = 0 above its threshold.
+    allowed = {"nan-policy"} | ({"double-backward"} if name == "softplus" else set())
     assert {f.check for f in certificate.findings if f.severity != "info"} <= allowed, str(certificate)
     for dtype, tested in (("float16", 63_488), ("bfloat16", 65_280)):
         output = certificate.accuracy[dtype]["output"]
@@ -165,12 +166,13 @@ def test_torch_activation_never_fails_without_a_formula(name: str) -> None:
     ("call", "reason"),
     [
         (nn.Softmax(-1), "depends on other elements"),
-        (lambda x: x + torch.randn_like(x) if x.sum() > 1e9 else x * torch.rand(()).add(x.sum()), "depends on other"),
+        (lambda x: x * torch.sigmoid(x.sum()), "depends on other"),
+        (lambda x: x * torch.rand(()), "random"),
         (lambda x: x * torch.arange(x.numel()).reshape(x.shape).fmod(2), "on its position"),
         (lambda x: 1 / 0, "ZeroDivisionError"),
         (lambda x: None, "not a tensor"),
     ],
-    ids=["softmax", "coupled", "by position", "raises", "returns None"],
+    ids=["softmax", "coupled", "random", "by position", "raises", "returns None"],
 )
 def test_what_is_not_elementwise_or_does_not_run_is_not_swept(call, reason: str) -> None:
     certificate = judge(call)

@@ -141,6 +141,7 @@ def test_document_is_strict_json_in_the_schema() -> None:
         "same_as",
         "properties",
         "saved_bytes_per_element",
+        "profile",
     ]
     (f,) = c["findings"]
     assert f["worst"] == {"x": -89.0, "x_hex": "-0x1.64p+6", "got": "nan", "expected": "-inf", "ulp": "inf"}

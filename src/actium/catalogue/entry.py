@@ -7,10 +7,11 @@ here: they follow from the formula. Importing this loads neither torch nor any k
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from actium.errors import ParameterError
 from actium.symbolic.parameters import Parameter
@@ -94,6 +95,7 @@ class Entry:
         torch_name: Its name in `torch.nn.functional`, if PyTorch has it.
         stable: Makes the formula in the form that computes well, where rewriting does not find that form by itself.
         calling: How it is called, where that is not f(x, *parameters): a key of `build.CALLING`.
+        ordered: Parameters of which each must be less than the next.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Entry:
     torch_name: str | None = None
     stable: Callable[[], Formula] | None = None
     calling: str = "plain"
+    ordered: tuple[str, ...] = ()
 
     @property
     def defaults(self) -> dict[str, float]:
@@ -149,6 +152,19 @@ class Entry:
     def kink_points(self, **values: float) -> list[tuple[float, float]]:
         """(place, gradient) of each kink for these parameter values."""
         return [(self.number(k.at, values), self.number(k.gradient, values)) for k in self.kinks]
+
+    def claims(self) -> dict[str, Any]:
+        """What is declared of it at the default values, in the words of the checker."""
+        kinks = [self.number(k.at) for k in self.kinks]
+        claims: dict[str, Any] = {"range": self.range_text(), "kinks": [k for k in kinks if math.isfinite(k)]}
+        claims |= {"monotone": "increasing"} if self.monotone else {}
+        return claims | ({self.parity: True} if self.parity else {})
+
+    def range_text(self) -> str:
+        """The range at the default values, in numbers."""
+        found = self.interval()
+        left, right = "[" if found.has_low else "(", "]" if found.has_high else ")"
+        return f"{left}{found.low!r}, {found.high!r}{right}"
 
     def as_written(self) -> Formula:
         """The formula as the text says it: the truth that the computed form is judged by."""

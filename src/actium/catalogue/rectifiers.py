@@ -72,6 +72,7 @@ ENTRIES = (
         range="[min_val, max_val]",
         source=_TORCH.format("hardtanh"),
         parameters=(Parameter("min_val", -1.0), Parameter("max_val", 1.0)),
+        ordered=("min_val", "max_val"),
         kinks=(Kink("min_val", "0"), Kink("max_val", "0")),
         monotone=True,
         parity="odd",

@@ -1,135 +1,89 @@
 """`actium check`.
 
-Stage: arguments → [targets → certificates] → report.
+Stage: arguments → [options] → run → report → exit code. torch is loaded by the workers only: this process asks, shows
+what comes back, and stays what it is whatever the code under judgement does.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from actium.cli.common import (
-    FAILED,
-    Debug,
-    Dtype,
-    JsonTo,
-    Parameters,
-    errors,
-    foreign_output,
-    parameters,
-    show_view,
-    write_json,
-)
+from actium.cli.common import Debug, Dtype, JsonTo, Parameters, errors, parameters
 
-if TYPE_CHECKING:
-    from actium.targets import Resolved
-    from actium.verify.certificate import Certificate
+Only = Annotated[
+    list[str] | None, typer.Option("--check", metavar="ID", help="Judge by this check only; may be repeated.")
+]
+Claims = Annotated[
+    list[str] | None,
+    typer.Option("--claim", metavar="CLAIM", help="Hold it to this property: odd, range=[0,1), …; may be repeated."),
+]
+Full = Annotated[
+    bool,
+    typer.Option("--full", help="Run float32 on all 2^32 inputs, not on a sample; an interrupted run can be taken up."),
+]
+Jobs = Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="How many at a time [default: all CPUs].")]
+Seconds = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Wall time for each target.")]
+Gibibytes = Annotated[float, typer.Option(metavar="GIB", min=0.01, help="Memory for each target.")]
+HtmlTo = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained page.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Keep one certificate a target here; finished ones are not repeated."),
+]
+
+Budget = Annotated[
+    Path | None, typer.Option("--budget", metavar="FILE.toml", help="Hold each function to its budget in this file.")
+]
+UpdateBudget = Annotated[
+    bool, typer.Option("--update-budget", help="Tighten the file where functions are better, and add new functions.")
+]
+
+# A day: the sweep over all inputs takes half a minute on two idle CPUs, but nobody knows how busy they are.
+FULL_SECONDS = 86_400.0
 
 
 def check(
     targets: Annotated[list[str], typer.Argument(metavar="TARGET...", help="What to check; see below.")],
     json_to: JsonTo = None,
+    html_to: HtmlTo = None,
     dtype: Annotated[list[Dtype] | None, typer.Option(help="Check this format only; may be repeated.")] = None,
+    only: Only = None,
     param: Parameters = None,
+    claim: Claims = None,
     fused: Annotated[
         bool, typer.Option("--fused", help="Of a formula, check the kernel that actium makes of it.")
     ] = False,
+    full: Full = False,
+    out: Out = None,
+    budget: Budget = None,
+    update_budget: UpdateBudget = False,
+    jobs: Jobs = None,
+    time_limit: Seconds = 120.0,
+    memory_limit: Gibibytes = 4.0,
     debug: Debug = False,
 ) -> None:
-    """Check activation functions; the exit code is 0 without a fail, 1 with one, 2 if a target cannot be loaded.
+    """Check activation functions; the exit code is 0 without a fail, 1 with one, 2 if a target cannot be judged.
 
     A TARGET is a formula in x ("x * tanh(exp(x))"), a name from `actium list`, path.py:NAME or package.module:NAME
-    (with literals as arguments where it needs some: NAME(alpha=0.2)), or path.py:* for everything in a file.
-    Named files are imported, so they run. A formula is judged as plain PyTorch computes it, typed as it stands.
+    (with literals as arguments where it needs some: NAME(alpha=0.2)), or path.py:* or package.module:* for everything
+    in a file, a module or a package. Named files are imported, so they run: each target in a process of its own, which
+    is ended at the limits. A formula is judged as plain PyTorch computes it, typed as it stands.
     """
     with errors(debug):
-        from actium.report.terminal import summary_view
+        from actium.cli.budget import read
+        from actium.cli.judge import Options, run
+        from actium.errors import CheckError
+        from actium.running.jobs import GIBIBYTE, Judging, Limits
+        from actium.verify.claims import claims_of_texts
 
-        resolved = _resolve(targets, parameters(param))
-        done: list[Certificate] = []
-        for certificate in _certificates(resolved, [d.value for d in dtype or ()], fused):
-            done.append(certificate)
-            if json_to != "-":
-                _show(certificate)
-        if json_to != "-" and len(resolved.found) + len(resolved.skipped) > 1:
-            show_view(lambda width: summary_view(done, resolved.skipped))
-        if json_to is not None:
-            write_json(_document(done, resolved), json_to)
-        _report_skipped(resolved)
-        raise typer.Exit(FAILED if any(c.verdict == "fail" for c in done) else 0)
-
-
-def _resolve(targets: list[str], parameters: dict[str, float]) -> Resolved:
-    """Load all targets before judging the first, so that a misspelt one is known at once."""
-    from actium.targets import Resolved, resolve
-
-    with foreign_output():
-        parts = [resolve(t, parameters) for t in targets]
-    skipped = {target: why for part in parts for target, why in part.skipped.items()}
-    return Resolved(tuple(f for part in parts for f in part.found), skipped)
-
-
-def _certificates(resolved: Resolved, dtypes: list[str], fused: bool) -> Iterator[Certificate]:
-    from actium.checking import certificates
-    from actium.verify.run import DEFAULT_DTYPES
-
-    with _progress(len(resolved.found)) as step:
-        judged = certificates(resolved.found, dtypes or DEFAULT_DTYPES, fused)
-        for found in resolved.found:
-            step(found.target)
-            with foreign_output():
-                certificate = next(judged)
-            step(None)
-            yield certificate
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """A line on stderr that says what is being checked; nothing off a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda target: None
-        return
-    from actium.report.clean import clean, shortened
-    from actium.report.terminal import console
-
-    screen = console(stderr=True)
-    with screen.status("") as status:
-
-        def step(target: str | None) -> None:
-            if target is None:
-                status.stop()
-                return
-            step.count += 1  # type: ignore[attr-defined]
-            place = f" {step.count} of {total}" if total > 1 else ""  # type: ignore[attr-defined]
-            status.update(shortened(f"checking{place}: {clean(target)}", max(screen.width - 4, 20)))
-            status.start()
-
-        step.count = 0  # type: ignore[attr-defined]
-        yield step
-
-
-def _show(certificate: Certificate) -> None:
-    from actium.report.terminal import certificate_view
-
-    show_view(lambda width: certificate_view(certificate, width))
-    typer.echo()
-
-
-def _report_skipped(resolved: Resolved) -> None:
-    from actium.report.clean import clean
-
-    for target, reason in resolved.skipped.items():
-        typer.echo(f"skipped: {clean(target)}: {clean(reason)}", err=True)
-
-
-def _document(done: list[Certificate], resolved: Resolved) -> dict[str, Any]:
-    from actium.kernels import toolchain
-    from actium.verify.certificate import document, environment
-
-    kernels = "C" if toolchain.kernels_enabled() else f"none: {toolchain.unavailable_reason()}"
-    whole = document(done, environment(kernels))
-    return whole | {"skipped": resolved.skipped} if resolved.skipped else whole
+        claims = claims_of_texts(claim or ())
+        if full and only:
+            raise CheckError("--full runs every check: leave out --check")
+        judging = Judging(
+            tuple(d.value for d in dtype or ()), fused, tuple(only or ()), parameters(param), claims, full
+        )
+        limits = Limits(max(time_limit, FULL_SECONDS) if full else time_limit, int(memory_limit * GIBIBYTE))
+        held = read(budget, update_budget, partial=bool(dtype or only))
+        raise typer.Exit(run(Options(tuple(targets), judging, limits, jobs, out, json_to, html_to, debug, held)))

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -19,11 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from actium.errors import ActiumError, TargetError
+from actium.running.files import write
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-FAILED, UNUSABLE = 1, 2
+FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+PLEASE_REPORT = ". --debug shows where; please report it"
 
 
 class Dtype(StrEnum):
@@ -66,19 +67,24 @@ def errors(debug: bool) -> Iterator[None]:
     except OSError as error:
         give_up(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), debug)
     except Exception as error:
-        give_up(f"internal: {type(error).__name__}: {error}. --debug shows where; please report it", debug)
+        give_up(f"internal: {type(error).__name__}: {error}{PLEASE_REPORT}", debug)
 
 
 def give_up(message: str, debug: bool) -> NoReturn:
     """Say what is wrong in one line, and end with exit code 2."""
-    from actium.report.clean import clean
-
     if debug:
         traceback.print_exc()
+    complain(message)
+    raise typer.Exit(UNUSABLE)
+
+
+def complain(message: str) -> None:
+    """Say what is wrong in one line, or two."""
+    from actium.report.clean import clean
+
     # Behind the message, a formula or trace error has the line that it is about; the caret below that is dropped.
     first, *rest = [clean(line) for line in message.splitlines() if line.strip(" ^~")] or [""]
     typer.echo("\n".join([f"error: {first}", *(f"  {line.strip()}" for line in rest[:1])]), err=True)
-    raise typer.Exit(UNUSABLE)
 
 
 def number(text: str, option: str) -> float:
@@ -126,24 +132,3 @@ def write_json(value: Any, to: str) -> None:
         print_json(value)
     else:
         write(json.dumps(value, allow_nan=False, indent=1) + "\n", Path(to))
-
-
-def write(text: str, path: Path) -> None:
-    """Write a file whole or not at all: a reader never sees half of it."""
-    if not path.parent.is_dir():
-        raise TargetError(f"cannot write {path}: there is no directory {path.parent}")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -6,7 +6,7 @@ Stage: arguments → [commands] → report.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from actium.cli.common import (
     show_view,
     write,
 )
+
+if TYPE_CHECKING:
+    from actium.define import Activation
 
 
 def list_(as_json: AsJson = False, debug: Debug = False) -> None:
@@ -44,11 +47,12 @@ def show(
     at: Annotated[
         str | None, typer.Option(metavar="X", help="Value and slope at X, decimal or hex (-0x1.64p+6).")
     ] = None,
+    proof: Annotated[bool, typer.Option("--proof", help="What is proven: range, slopes, kinks, overflow.")] = False,
     param: Parameters = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Show an activation: formula, derivative, range, limits, kinks, source, LaTeX and a curve."""
+    """Show an activation: formula, derivative, range, limits, kinks, source, LaTeX and a curve; or what is proven."""
     with errors(debug):
         point = None if at is None else number(at, "--at")
         from actium.checking import activation_of
@@ -56,6 +60,9 @@ def show(
 
         with foreign_output():
             activation = activation_of(target, parameters(param))
+        if proof:
+            _show_proof(activation, as_json)
+            return
         facts = about.facts(activation)
         rows = None if point is None else about.at_point(activation, point)
         if as_json:
@@ -64,6 +71,17 @@ def show(
             show_view(lambda width: about.at_view(rows))
         else:
             show_view(lambda width: about.about_view(activation, facts, width))
+
+
+def _show_proof(activation: Activation, as_json: bool) -> None:
+    from actium.report import about
+    from actium.report.proof import facts, proof_of, proof_view
+
+    proof = proof_of(activation)
+    if as_json:
+        print_json({"schema": "actium.show/1", **about.facts(activation), "proof": facts(proof)})
+    else:
+        show_view(lambda width: proof_view(activation.name, proof))
 
 
 def eject(

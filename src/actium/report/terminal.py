@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from actium.report.clean import clean, shortened
+from actium.report.clean import clean, cleaned, shortened
 
 if TYPE_CHECKING:
     from actium.verify.certificate import Accuracy, Certificate, Finding
@@ -55,6 +55,7 @@ def show(view: RenderableType, to: Console) -> None:
 
 def certificate_view(certificate: Certificate, width: int) -> RenderableType:
     """Everything about one certificate, from the verdict down to what did not run."""
+    certificate = cleaned(certificate)
     parts: list[RenderableType] = [_verdict_line(certificate, width), *_facts(certificate)]
     numeric = [f for f in certificate.findings if f.worst is not None and f.region is not None]
     if numeric:
@@ -68,20 +69,23 @@ def certificate_view(certificate: Certificate, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def summary_view(certificates: Sequence[Certificate], skipped: Mapping[str, str]) -> RenderableType:
+def summary_view(certificates: Sequence[Certificate], not_checked: Mapping[str, str]) -> RenderableType:
     """One line for each of several targets, the checks that found something, and how many of each verdict."""
     table = Table.grid(padding=(0, 2))
     for _ in range(2):
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for c in certificates:
+    for c in map(cleaned, certificates):
         worst = "warn" if c.verdict == "warn" else "fail"
         checks = dict.fromkeys(f.check for f in c.findings if f.severity == worst)
         mark = Text(f"{_MARK[c.verdict]} {c.verdict}", style=_STYLE[c.verdict])
-        table.add_row(mark, Text(clean(c.target)), Text(", ".join(checks), style="dim"))
+        table.add_row(mark, Text(c.target), Text(", ".join(checks), style="dim"))
     counts = [f"{n} {v}" for v in ("fail", "warn", "pass") if (n := sum(c.verdict == v for c in certificates))]
-    counts += [f"{len(skipped)} skipped"] if skipped else []
-    return Group(Text(f"{len(certificates)} checked: {', '.join(counts)}", style="bold"), Padding(table, (0, 0, 0, 2)))
+    for target in not_checked:
+        table.add_row(Text("? not checked", style="bold magenta"), Text(clean(target)), Text())
+    total = ", ".join([f"{len(certificates)} checked", *([f"{len(not_checked)} not checked"] if not_checked else [])])
+    line = f"{total}: {', '.join(counts)}" if counts else total
+    return Group(Text(line, style="bold"), Padding(table, (0, 0, 0, 2)))
 
 
 # --- The head ---------------------------------------------------------------------------------------------
@@ -93,25 +97,25 @@ def _verdict_line(certificate: Certificate, width: int) -> Text:
     tail = f"  {_SUMMARY[verdict]}" + (f" ({', '.join(counts)})" if counts else "")
     room = max(width - len(tail) - 7, 16)
     line = Text(f"{_MARK[verdict]} {verdict.upper()}", style=_STYLE[verdict])
-    line.append(f" {shortened(clean(certificate.target), room)}", style="bold")
+    line.append(f" {shortened(certificate.target, room)}", style="bold")
     return line.append(tail, style="default")
 
 
 def _facts(certificate: Certificate) -> Iterator[RenderableType]:
     facts: list[tuple[str, str]] = []
-    if certificate.formula is not None and clean(certificate.formula) != clean(certificate.target):
-        facts.append(("formula", shortened(clean(certificate.formula), _FORMULA_WIDTH)))
+    if certificate.formula is not None and certificate.formula != certificate.target:
+        facts.append(("formula", shortened(certificate.formula, _FORMULA_WIDTH)))
     truth = "the formula in ball arithmetic, exact" if certificate.reference == "ball" else "the code itself in float64"
     facts.append(("truth", truth))
     if certificate.same_as:
-        facts.append(("equals", ", ".join(map(clean, certificate.same_as))))
+        facts.append(("equals", ", ".join(certificate.same_as)))
     saved = certificate.saved_bytes_per_element
     if saved:
         per = ", ".join(f"{number(b)} ({_SHORT.get(d, d)})" for d, b in saved.items())
         facts.append(("keeps", f"{per} bytes per element for backward"))
     if certificate.properties.get("elementwise") is False:
-        facts.append(("numbers", f"not judged: {clean(certificate.properties.get('why'))}"))
-    facts += [("note", clean(note)) for note in certificate.properties.get("notes", ())]
+        facts.append(("numbers", f"not judged: {certificate.properties.get('why')}"))
+    facts += [("note", note) for note in certificate.properties.get("notes", ())]
     yield pairs(facts)
 
 
@@ -162,7 +166,7 @@ def _findings_view(findings: list[Finding], width: int) -> Iterator[Text]:
     for f in findings:
         groups.setdefault((f.severity, f.check, f.subject), []).append(f)
     for (_severity_name, check, subject), members in groups.items():
-        yield Text("  ").append_text(_severity(members[0])).append(f"  {check}").append(f"  {clean(subject)}", "dim")
+        yield Text("  ").append_text(_severity(members[0])).append(f"  {check}").append(f"  {subject}", "dim")
         for row in (rows[id(f)] for f in members):
             if wide:
                 yield Text(" " * 8 + _row_line(row, widths))
@@ -200,7 +204,7 @@ def _message(certificate: Certificate, finding: Finding) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     # The target's name stands above already.
-    text = clean(finding.message).removeprefix(clean(certificate.target)).lstrip(" :,")
+    text = finding.message.removeprefix(certificate.target).lstrip(" :,")
     table.add_row(_severity(finding), Text(finding.check), Text(text))
     return Padding(table, (0, 0, 0, 2))
 
@@ -210,7 +214,7 @@ def _advice(certificate: Certificate) -> list[RenderableType]:
     by_text: dict[str, list[str]] = {}
     for f in certificate.findings:
         if f.suggestion:
-            checks = by_text.setdefault(clean(f.suggestion), [])
+            checks = by_text.setdefault(f.suggestion, [])
             checks += [f.check] if f.check not in checks else []
     if not by_text:
         return []
@@ -251,7 +255,7 @@ def _accuracy_cell(accuracy: Accuracy | None) -> str:
 def _not_run(certificate: Certificate) -> RenderableType:
     reasons: dict[str, list[str]] = {}
     for check, reason in certificate.checks_not_run.items():
-        reasons.setdefault(clean(reason), []).append(check)
+        reasons.setdefault(reason, []).append(check)
     total = sum(map(len, reasons.values()))
     lines = [f"{len(certificate.checks_run)} checks run, {total} not run"]
     for reason, checks in reasons.items():

@@ -137,7 +137,7 @@ def const(value: float) -> Node:
     try:
         number = float(value)
     except OverflowError:
-        raise FormulaError(f"the number {str(value)[:20]}… does not fit a double: use a smaller one") from None
+        raise FormulaError(f"the number {hex(int(value))[:20]}… does not fit a double: use a smaller one") from None
     if math.isnan(number):
         raise FormulaError("NaN is not a number that a formula can hold")
     return Node("const", (), number)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from actium.symbolic.graph import COMPARISONS, Formula, Node, is_number, neg, number_of, op, walk
 from actium.symbolic.primitives import PRIMITIVES
-from actium.symbolic.text import ATOM, BINDING, number_text
+from actium.symbolic.text import ATOM, BINDING, MOST_CHARACTERS, number_text
 
 _GREEK = frozenset(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi "
@@ -59,7 +59,8 @@ def to_latex(formula: Formula | Node) -> str:
         readable[node] = build(*args) if build is not None else Node(node.op, args, node.value)
     done: dict[Node, str] = {}
     for node in walk(readable[root]):
-        done[node] = _write(node, done)
+        text = _write(node, done)
+        done[node] = text if len(text) <= MOST_CHARACTERS else r"\ldots"
     return done[readable[root]]
 
 

@@ -65,8 +65,10 @@ def guard(root: Node, exact: Node, x: Node, values: Mapping[Node, float]) -> Nod
             if value is None and math.isnan(at_infinity[sign]):
                 root = where(side, x - x, root)
             elif value is not None and math.isinf(value):
-                # Its sign may depend on a parameter, and with a parameter of 0 it may stay 0.
-                root = where(side, where(op("eq", root, const(0.0)), root, op("mul", root, const(math.inf))), root)
+                # Its sign may depend on a parameter, and with one of 0 it may stay 0. A factor and not a branch:
+                # autodiff would multiply the infinity of an unselected branch by 0.
+                grows = op("and", side, op("ne", root, const(0.0)))
+                root = op("mul", root, where(grows, const(math.inf), const(1.0)))
     return root if x in nan_sources(root) else where(op("eq", x, x), root, x)
 
 

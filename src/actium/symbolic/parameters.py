@@ -72,7 +72,12 @@ class Parameter:
         """Return the value as a float, or raise `ParameterError` if it is outside the range."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ParameterError(f"{self._label}: expected a number, got {type(value).__name__}")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ParameterError(
+                f"{self._label}: an integer that does not fit a double; choose a smaller one"
+            ) from None
         too_low = (self.positive and number <= 0) or (self.min is not None and number < self.min)
         if math.isnan(number) or too_low or (self.max is not None and number > self.max):
             raise ParameterError(f"{self._label}: {number!r} is outside {self.range_text}; choose a value inside it")

@@ -9,6 +9,7 @@ Adding a primitive means adding one row; if its C form is new, also one function
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,8 +72,10 @@ def _gauss_ball(u: Ball, c: Ball) -> Ball:
 
 
 def _sigmoid_ball(u: Ball) -> Ball:
-    z = (-abs(u)).exp()  # e^|u| can exceed even the exponents of balls
-    return (1 if u > 0 else z) / (1 + z)
+    if u > 0:  # e^|u| can exceed even the exponents of balls
+        return 1 / (1 + (-u).exp())
+    n = u.exp()
+    return n / (1 + n)
 
 
 def _squared(u: Ball) -> Ball:
@@ -151,11 +154,13 @@ def _log2_ball(u: Ball) -> Ball:
 
 
 def _pow_ball(a: Ball, b: Ball) -> Ball:
-    return a**b
+    n = int(float(b)) if b.is_exact() and b.is_integer() and 0 < b < 64 else 0
+    # flint's a ** 3 is NaN for an inexact ball around 0.
+    return a**b if not n or a.is_exact() else functools.reduce(lambda p, q: p * q, [a] * n)
 
 
 def _pow_slopes(a: Ball, b: Ball, y: Ball) -> tuple[Ball, Ball]:
-    return b * a ** (b - 1), (a * 0 if a == 0 else y * a.log())
+    return b * _pow_ball(a, b - 1), (a * 0 if a == 0 else y * a.log())
 
 
 def _pow_derivative(a: Node, b: Node, y: Node) -> tuple[Node, Node]:

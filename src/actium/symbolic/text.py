@@ -12,6 +12,7 @@ from actium.symbolic.primitives import PRIMITIVES
 BINDING = {"or": 1, "and": 2, "not": 3, "lt": 4, "le": 4, "gt": 4, "ge": 4, "eq": 4, "ne": 4}
 BINDING |= {"add": 5, "sub": 5, "mul": 6, "div": 6, "neg": 7, "square": 8, "pow": 8}
 ATOM = 9
+MOST_CHARACTERS = 20_000
 
 
 def number_text(value: float) -> str:
@@ -31,10 +32,15 @@ def binding(node: Node) -> int:
 
 
 def to_text(root: Node) -> str:
-    """Text of a graph. Shared nodes are printed again at each use."""
+    """Text of a graph. Shared nodes are printed again at each use.
+
+    Ten layers of `where(u > 0, u, 0.25 * u)` would be a million characters: a part beyond `MOST_CHARACTERS` is
+    written as an ellipsis, and such a text cannot be read back.
+    """
     done: dict[Node, str] = {}
     for node in walk(root):
-        done[node] = _text_of(node, done)
+        text = _text_of(node, done)
+        done[node] = text if len(text) <= MOST_CHARACTERS else "…"
     return done[root]
 
 

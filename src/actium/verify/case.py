@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ class Case:
         sweeps: One for each format that could be swept.
         same_as: Names of known functions that it equals, once found.
         blocked: Check id → why it could not run, filled in on the way.
+        facts: What checks found out besides findings, for the certificate's properties.
     """
 
     runner: Runner
@@ -38,6 +40,7 @@ class Case:
     sweeps: Mapping[torch.dtype, Sweep] = field(default_factory=dict)
     same_as: tuple[str, ...] = ()
     blocked: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def target(self) -> str:
@@ -122,3 +125,18 @@ def describe(
     return Finding(
         check, severity, quantity.name, dtype, count, tested, message, case.device, worst, (low, high), suggestion
     )
+
+
+def case_finding(
+    case: Case,
+    check: str,
+    severity: Severity,
+    dtype: str | None,
+    bad: list[str],
+    tested: int,
+    fix: str,
+    subject: str = "module",
+) -> Finding:
+    """A finding that is about the target as a whole: each of `bad` is one way in which it fails, in words."""
+    message = f"{case.target} on {case.device}: {'; '.join(bad)}."
+    return Finding(check, severity, subject, dtype, len(bad), tested, message, case.device, suggestion=fix)

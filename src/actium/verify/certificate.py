@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+from actium.errors import RecordError
+from actium.verify.records import read
 
 Severity = Literal["fail", "warn", "info"]
 Verdict = Literal["pass", "warn", "fail"]
@@ -113,7 +114,12 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Everything that was found out about one target."""
+    """Everything that was found out about one target.
+
+    Attributes:
+        profile: The error along the axis and sampled curves, for pictures; `verify/profile.py` describes it. Empty if
+            nothing was swept.
+    """
 
     target: str
     formula: str | None
@@ -125,6 +131,7 @@ class Certificate:
     same_as: tuple[str, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict)
     saved_bytes_per_element: Mapping[str, float] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -156,7 +163,31 @@ class Certificate:
             "same_as": list(self.same_as),
             "properties": plain(dict(self.properties)),
             "saved_bytes_per_element": plain(dict(self.saved_bytes_per_element)),
+            "profile": plain(dict(self.profile)),
         }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Certificate:
+        """The certificate of an object that `to_json` made; `properties` stay as JSON has them.
+
+        Args:
+            value: The object.
+
+        Returns:
+            The certificate; its `to_json` gives the same object again.
+
+        Raises:
+            RecordError: If it is not such an object.
+
+        Example:
+            >>> certificate = Certificate("silu", "x * sigmoid(x)", "ball", checks_run=("dtype-leak",))
+            >>> Certificate.from_json(certificate.to_json()) == certificate
+            True
+        """
+        made = read(cls, value, derived=frozenset({"verdict"}))
+        if value.get("verdict", made.verdict) != made.verdict:
+            raise RecordError(f"verdict: the findings make it {made.verdict!r}, got {value['verdict']!r}")
+        return made
 
     def __str__(self) -> str:
         lines = [f"{self.target}: {self.verdict}"]
@@ -173,6 +204,11 @@ class Certificate:
             reasons.setdefault(reason, []).append(check)
         lines += [f"  not run ({reason}): {', '.join(checks)}" for reason, checks in reasons.items()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from actium.report.html import fragment
+
+        return fragment(self)
 
 
 def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -209,6 +245,8 @@ def environment(kernels: str | None = None) -> dict[str, Any]:
     Returns:
         A dict for the `environment` block of the schema.
     """
+    import torch  # Here, so that certificates can be read and shown without it.
+
     return {
         "actium": _version(),
         "python": platform.python_version(),

@@ -9,7 +9,10 @@ unknown, and the certificate says `"reference": "float64"`.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +22,69 @@ from actium.verify.oracle import Floats, Table
 from actium.verify.subject import Call, SubjectError, evaluate
 from actium.verify.sweep import usual
 
-# Steps of the central difference relative to max(|x|, 2^-10): h balances the h⁴ truncation of a Richardson pair
-# against rounding, 2^-52/h, at about 2^-10 and 2^-42.
-_STEP = 2.0**-10
-# Two differences must agree this well for the point to be smooth, and then autograd this well with them.
-_SMOOTH, _AGREE = 2.0**-20, 2.0**-19
+
+class _Ruler(NamedTuple):
+    """How slopes are measured on code of some precision, and what of the result is believed.
+
+    Attributes:
+        step: Of the central difference, relative to max(|x|, 2^-10): it balances the h⁴ truncation of a Richardson
+            pair against rounding, which is divided by h.
+        smooth: Two differences must agree this well for the point to count as smooth.
+        agree: Then autograd must agree this well with them.
+        noise: How far a value may be rounded, relative to it.
+    """
+
+    step: float
+    smooth: float
+    agree: float
+    noise: float
+
+
+_WIDE = _Ruler(2.0**-12, 2.0**-22, 2.0**-21, 2.0**-50)
+_NARROW = _Ruler(2.0**-5, 2.0**-13, 2.0**-12, 2.0**-22)
+_SMALLEST = 2.0**-10
 # One-sided slopes are read this far (relative) from the point.
 _BESIDE = 2.0**-40
+# One-sided slopes that differ by more than this are a kink.
+_KINK = 2.0**-20
+
+
+def extrapolated(
+    at: Callable[[float], Floats], step: Floats | float, usual_size: Callable[[Floats], float], smooth: float = 2.0**-20
+) -> tuple[Floats, Floats]:
+    """Derivatives by Richardson-extrapolated central differences.
+
+    Args:
+        at: The function, at so many steps from the point.
+        step: The step.
+        usual_size: Gives the size that derivatives usually have, such that a small one is not held to its own.
+        smooth: How well two estimates must agree, relative to the derivative and its usual size.
+
+    Returns:
+        The derivatives, NaN where the function is not clearly smooth, and the sizes that they were held to.
+    """
+    centre = at(0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        central, bends = [], []
+        for part in (1.0, 0.5, 0.25):
+            right, left = at(part), at(-part)
+            central.append((right - left) / (2 * part * step))
+            bends.append(np.abs((right - centre) - (centre - left)) / (part * step))
+        first, best = (4 * central[1] - central[0]) / 3, (4 * central[2] - central[1]) / 3
+        scale = np.abs(best) + usual_size(best)
+        # |f(x+h) − 2f(x) + f(x−h)|/h halves with h where f is smooth. A kink within h breaks that for one of the pairs.
+        kink = np.zeros_like(scale, dtype=np.bool_)
+        for wide, half in itertools.pairwise(bends):
+            kink |= np.abs(half - wide / 2) > wide / 8 + smooth * scale
+        return np.where(kink | ~(np.abs(best - first) <= smooth * scale), math.nan, best), scale
+
+
+def is_narrow(values: Floats) -> bool:
+    """Whether results, of float64 inputs, are all float32 numbers, and enough of them to say so."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32).astype(np.float64)
+    # A function with few distinct values (a step) says nothing of its precision.
+    return bool(np.array_equal(values, single, equal_nan=True)) and len(np.unique(values)) > 64
 
 
 class Float64Reference:
@@ -40,12 +99,15 @@ class Float64Reference:
 
     @functools.cached_property
     def is_narrow(self) -> bool:
-        """Whether the function rounds to float32 inside, whatever it is given."""
-        value = self._values(np.linspace(-3.0, 3.0, 257))
-        with np.errstate(over="ignore"):
-            single = value.astype(np.float32).astype(np.float64)
-        # A function with few distinct values (a step) says nothing of its precision.
-        return bool(np.array_equal(value, single, equal_nan=True)) and len(np.unique(value)) > 64
+        """Whether the function rounds to float32 inside, whatever it is given; False if it does not run at all."""
+        try:
+            return is_narrow(self._values(np.linspace(-3.0, 3.0, 257) * (1 + 2.0**-30)))  # none is a float32 number
+        except SubjectError:
+            return False
+
+    @property
+    def _ruler(self) -> _Ruler:
+        return _NARROW if self.is_narrow else _WIDE
 
     def _values(self, x: Floats) -> Floats:
         return evaluate(self._call, torch.from_numpy(x), gradient=False).output.double().numpy().reshape(-1)
@@ -58,19 +120,9 @@ class Float64Reference:
 
     def differences(self, x: Floats) -> tuple[Floats, Floats]:
         """Slopes by Richardson-extrapolated central differences, NaN where x is not clearly a smooth point."""
-        h = np.maximum(np.abs(x), 2.0**-10) * _STEP
-        centre = self._values(x)
-        with np.errstate(invalid="ignore", over="ignore"):
-            central, bends = [], []
-            for step in (h, h / 2, h / 4):
-                right, left = self._values(x + step), self._values(x - step)
-                central.append((right - left) / (2 * step))
-                bends.append(np.abs((right - centre) - (centre - left)) / step)
-            first, best = (4 * central[1] - central[0]) / 3, (4 * central[2] - central[1]) / 3
-            scale = np.abs(best) + usual(x, best)
-            # (f(x+h) − 2f(x) + f(x−h))/h shrinks with h where f is smooth, and does not at a kink.
-            kink = bends[2] > 0.5 * bends[0] + _SMOOTH * scale
-            return np.where(kink | ~(np.abs(best - first) <= _SMOOTH * scale), math.nan, best), scale
+        ruler = self._ruler
+        h = np.maximum(np.abs(x), _SMALLEST) * ruler.step
+        return extrapolated(lambda t: self._values(x + t * h), h, lambda slope: usual(x, slope), ruler.smooth)
 
     def table(self, xs: npt.ArrayLike) -> Table:
         """Value and slope. A backward that disagrees with the function's own differences is not believed."""
@@ -79,13 +131,12 @@ class Float64Reference:
         beside = np.abs(x) * _BESIDE + 2.0**-200
         left, right = self._slopes(x - beside), self._slopes(x + beside)
         numeric, scale = self.differences(x)
+        ruler = self._ruler
         with np.errstate(invalid="ignore", over="ignore"):
-            noise = (
-                (2.0**-18 if self.is_narrow else 2.0**-46) * np.abs(value) / (np.maximum(np.abs(x), 2.0**-10) * _STEP)
-            )
-            wrong = ~np.isnan(numeric) & ~(np.abs(slope - numeric) <= _AGREE * scale + noise)
+            noise = ruler.noise * np.abs(value) / (np.maximum(np.abs(x), _SMALLEST) * ruler.step)
+            wrong = ~np.isnan(numeric) & ~(np.abs(slope - numeric) <= ruler.agree * scale + noise)
             size = np.maximum(np.abs(left), np.abs(right))
-            kink = ~wrong & (np.abs(left - right) > _SMOOTH * (size + usual(x, slope)))
+            kink = ~wrong & (np.abs(left - right) > _KINK * (size + usual(x, slope)))
         slope = np.where(wrong, numeric, slope)
         slope = np.where(np.isfinite(slope), slope, math.nan)
         low = np.where(kink, np.fmin(left, right), slope)

@@ -21,15 +21,20 @@ from actium.verify.checks import (
     NOT_ASKED,
     NOT_IMPLEMENTED,
     REGISTRY,
+    channels,
     composition,
+    construction,
     contract,
     gradients,
     identity,
+    inplace,
     numerics,
     parameters,
+    properties,
 )
 from actium.verify.encodings import format_of
 from actium.verify.oracle import ACCURACY_BITS, Oracle
+from actium.verify.profile import profile
 from actium.verify.reference import Float64Reference
 from actium.verify.subject import Runner, Subject, SubjectError, guarded
 from actium.verify.sweep import Quantity, Reference, Truths, sweep
@@ -37,8 +42,10 @@ from actium.verify.sweep import Quantity, Reference, Truths, sweep
 DEFAULT_DTYPES = ("float16", "bfloat16", "float32")
 # Ids of the families that judge numbers; without a sweep they do not run.
 _NUMERIC = tuple(i for i, c in REGISTRY.items() if c.implemented and c.family in ("numerics", "gradients"))
+_SWEPT = {*_NUMERIC, "duplicate", *properties.CHECKS}
 
 Check = Callable[[Case], Iterator[Finding]]
+_CONTRACT: Mapping[str, Check] = {**contract.CHECKS, **channels.CHECKS, **inplace.CHECKS, **construction.CHECKS}
 
 
 def check(
@@ -80,10 +87,10 @@ def check(
         return _certificate(case, [contract.unusable(case, reason)], kind, reason)
     obstacle = contract.coupling(case)
     findings: list[Finding] = []
-    if asked & {*_NUMERIC, "duplicate"}:
+    if asked & _SWEPT:
         obstacle = obstacle or _sweep(case, [f.dtype for f in formats])
         findings += _numbers(case, asked, obstacle, known or {})
-    for check_id, run in {**contract.CHECKS, **parameters.CHECKS, **composition.CHECKS}.items():
+    for check_id, run in {**_CONTRACT, **parameters.CHECKS, **composition.CHECKS}.items():
         if check_id in asked:
             findings += _guarded(case, check_id, run)
     return _certificate(case, findings, kind, obstacle)
@@ -103,12 +110,15 @@ def _numbers(
 ) -> Iterator[Finding]:
     """What the families that need a sweep find."""
     if obstacle is not None:
-        case.blocked.update(dict.fromkeys((*_NUMERIC, "duplicate"), obstacle))
+        case.blocked.update(dict.fromkeys(_SWEPT & asked, obstacle))
         return
     if "duplicate" in asked:
         case.same_as = identity.find_same(case, known)
     for run in (numerics.check, gradients.check, identity.duplicate):
         yield from (f for f in run(case) if f.check in asked)
+    for check_id, run in properties.CHECKS.items():
+        if check_id in asked:
+            yield from _guarded(case, check_id, run)
 
 
 def _guarded(case: Case, check_id: str, run: Check) -> list[Finding]:
@@ -199,6 +209,7 @@ def _properties(case: Case, obstacle: str | None) -> dict[str, Any]:
     if isinstance(case.reference, Float64Reference) and case.reference.is_narrow:
         note = "it computes in float32 even for float64 input, so its float64 reference has 24 bits"
         properties["notes"] = [*case.runner.notes, note]
+    properties |= case.facts
     if not case.sweeps:
         return properties
     table = next(iter(case.sweeps.values())).slopes
@@ -234,4 +245,5 @@ def _certificate(
         same_as=case.same_as,
         properties=_properties(case, obstacle),
         saved_bytes_per_element={d: b for d, b in saved.items() if b is not None},
+        profile=profile(case),
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from actium.errors import TraceError
 from actium.symbolic.graph import Formula
@@ -127,7 +128,7 @@ def guarded() -> Iterator[None]:
     """Run foreign code: its warnings are dropped, its randomness is seeded, and what it raises is a `SubjectError`."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.enable_grad():
         warnings.simplefilter("ignore")
-        torch.manual_seed(_SEED)
+        torch.default_generator.manual_seed(_SEED)  # The state of other devices could not be put back.
         try:
             yield
         except SubjectError:
@@ -136,7 +137,8 @@ def guarded() -> Iterator[None]:
             raise SubjectError(one_line(error)) from error
 
 
-def _operations(output: Tensor) -> frozenset[str]:
+def operations_of(output: Tensor) -> frozenset[str]:
+    """Names of the nodes in an output's autograd graph."""
     names: set[str] = set()
     seen: set[object] = set()
     stack = [output.grad_fn]
@@ -164,12 +166,28 @@ def evaluate(call: Call, x: Tensor, gradient: bool = True) -> Result:
         given = leaf.clone()
         version = given._version
         output = call(given)
-        if not isinstance(output, Tensor):
-            raise SubjectError(f"returned {type(output).__name__}, not a tensor")
-        mutated = given._version != version or given.shape != x.shape
-        operations = _operations(output)
+        _require_ordinary(output)
+        # A kernel that writes through a pointer, `.data` or NumPy leaves the version as it was.
+        mutated = given._version != version or given.shape != x.shape or _differ(given.detach(), x)
+        operations = operations_of(output)
         slope, error = _backward(output, leaf) if gradient else (None, None)
         return Result(output.detach(), slope, error, operations, mutated)
+
+
+def _require_ordinary(output: Any) -> None:
+    """Refuse what no network could use as an activation's output."""
+    if not isinstance(output, Tensor):
+        raise SubjectError(f"returned {type(output).__name__}, not a tensor")
+    if output.is_nested or output.is_quantized or output.layout != torch.strided:
+        raise SubjectError(f"returned a tensor that is not dense: {output.dtype}, {output.layout}")
+    if output.is_complex():
+        raise SubjectError(f"returned complex numbers ({output.dtype})")
+    if output.device.type == "meta":
+        raise SubjectError("returned a tensor without values, on the meta device")
+
+
+def _differ(a: Tensor, b: Tensor) -> bool:
+    return not torch.allclose(a, b.detach(), rtol=0.0, atol=0.0, equal_nan=True)
 
 
 def _backward(output: Tensor, leaf: Tensor) -> tuple[Tensor | None, str | None]:
@@ -200,7 +218,9 @@ class Runner:
 
     def _evaluation_copy(self, module: nn.Module) -> nn.Module:
         try:
-            return copy.deepcopy(module).eval()
+            made = copy.deepcopy(module)
+            made.eval()  # A `train` of somebody's own may return nothing.
+            return made
         except Exception as error:
             self.notes.append(f"the module cannot be copied ({one_line(error)}), so it was judged as it is")
             return module
@@ -224,6 +244,23 @@ class Runner:
                 raise SubjectError(one_line(error)) from error
         return self._layout(self._converted[dtype])
 
+    def laid_out(self, call: Call) -> Call:
+        """A function as one of flat tensors; see `as_is`."""
+        return self._layout(call)
+
+    def fresh_copy(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """A copy of the module, in evaluation mode, that the caller may change.
+
+        Raises:
+            SubjectError: If there is no module, or it cannot be copied or converted.
+        """
+        if self.subject.module is None:
+            raise SubjectError("it is not a module")
+        with guarded():
+            made = copy.deepcopy(self.subject.module)
+            made.eval()  # A `train` of somebody's own may return nothing.
+            return made if dtype is None else made.to(dtype)
+
     def run(self, x: Tensor, gradient: bool = True) -> Result:
         """Evaluate, converting the module only if it refuses the dtype.
 
@@ -240,20 +277,42 @@ class Runner:
         return evaluate(self.converted(x.dtype), x, gradient)
 
     def find_layout(self) -> str | None:
-        """Find a shape in which the function takes many numbers at once; the error of the flat one if none works."""
+        """Find a shape in which the function takes many numbers at once; the error of the flat one if none works.
+
+        One with as many numbers out as in is preferred: parameters of shape (C, 1, 1) make an image of a flat tensor.
+        """
         x = torch.linspace(-2.0, 2.0, 48)
         first: str | None = None
-        for channels, tail in _layouts(self._module):
-            self._layout = _flat if channels is None else _shaped(channels, tail)
+        taken: list[tuple[Callable[[Call], Call], int | None]] = []
+        for channels, shape in _layouts(self._module):
+            self._layout = _flat if channels is None else _shaped(channels, shape)
             self.channels = channels
             try:
-                evaluate(self.as_is(), x, gradient=False)
+                output = evaluate(self.as_is(), x, gradient=False).output
             except SubjectError as error:
                 first = first or str(error)
-            else:
+                continue
+            if output.numel() == x.numel():
                 return None
-        self._layout, self.channels = _flat, None
-        return first
+            taken.append((self._layout, channels))
+        self._layout, self.channels = taken[0] if taken else (_flat, None)
+        return None if taken else first
+
+
+def obstacle(subject: Subject) -> str | None:
+    """Why a callable is no activation: it takes no tensor of any tried shape, or does not keep the shape.
+
+    A unit that halves one dimension (GLU) counts as one, and so does what mixes elements (softmax).
+    """
+    runner = Runner(subject)
+    refusal = runner.find_layout()
+    if refusal is not None:
+        return f"takes no tensor of any tried shape: {refusal}"
+    x = torch.linspace(-2.0, 2.0, 48)
+    output = evaluate(runner.as_is(), x, gradient=False).output
+    if output.numel() not in (x.numel(), x.numel() // 2):
+        return f"keeps no shape: {x.numel()} numbers in, shape {tuple(output.shape)} out"
+    return None
 
 
 def _flat(call: Call) -> Call:
@@ -261,20 +320,24 @@ def _flat(call: Call) -> Call:
 
 
 def _layouts(module: nn.Module | None) -> Iterator[tuple[int | None, tuple[int, ...]]]:
-    """Flat first; then with the channels that a parameter's size suggests (else 4), in the usual ranks."""
+    """Flat first; then with the channels that a parameter's size suggests, in the usual ranks, and as (batch, 1, C)."""
     yield None, ()
     tensors = [] if module is None else [*module.parameters(), *module.buffers()]
-    for channels in (sorted({max(t.shape) for t in tensors if t.numel() > 1}) or [4])[:3]:
-        for tail in ((), (1, 1), (1,)):
-            yield channels, tail
+    shapes = [t.shape for t in tensors if not is_lazy(t) and t.numel() > 1]
+    # The largest dimension is usually the channels'; a linear layer may have more outputs than inputs.
+    sizes = [*sorted({max(s) for s in shapes}), *sorted({d for s in shapes for d in s if d > 1})] or [4, 8]
+    for channels in list(dict.fromkeys(sizes))[:4]:
+        for tail in ((), (1, 1), (1,), (1, 1, 1)):
+            yield channels, (-1, channels, *tail)
+        yield channels, (-1, 1, channels)
 
 
-def _shaped(channels: int, tail: tuple[int, ...]) -> Callable[[Call], Call]:
+def _shaped(channels: int, shape: tuple[int, ...]) -> Callable[[Call], Call]:
     def layout(call: Call) -> Call:
         def run(x: Tensor) -> Tensor:
             missing = -x.numel() % channels
             padded = torch.cat([x, x[-1:].expand(missing)]) if missing else x
-            output = call(padded.reshape(-1, channels, *tail))
+            output = call(padded.reshape(shape))
             return output.reshape(-1)[: x.numel()] if output.numel() == padded.numel() else output
 
         return run

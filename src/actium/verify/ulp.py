@@ -76,5 +76,5 @@ def judged_error(computed: Floats, exact: Floats, sensitivity: Floats, fmt: Form
 def rounds_to_finite(exact: Floats, fmt: Format) -> npt.NDArray[np.bool_]:
     """Whether the exact value rounds (to nearest) to a finite number of the format. False for NaN."""
     half = np.ldexp(1.0, fmt.max_exponent - fmt.significand_bits)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return np.abs(exact) < fmt.largest + half

@@ -12,27 +12,36 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from actium.symbolic.graph import number_of
 from actium.verify import advice
 from actium.verify.case import Case, describe
 from actium.verify.certificate import Finding
 from actium.verify.checks.numerics import false_zero, is_non_finite, non_finite, precision_loss
 from actium.verify.encodings import format_of
-from actium.verify.oracle import Floats, Table
-from actium.verify.subject import Result, SubjectError
+from actium.verify.oracle import Floats, Oracle, Table
+from actium.verify.reference import is_narrow
+from actium.verify.subject import Call, Result, SubjectError, evaluate, guarded
 from actium.verify.sweep import Mask, Quantity, Sweep, curvature, usual
 
 # Autograd nodes that multiply by 0 what was not selected; a NaN there is the classic masked branch.
 _SELECTING = ("Where", "Clamp", "Maximum", "Minimum", "Max", "Min", "Index", "MaskedFill", "Masked")
 
-# What rounding in the working precision of the function may explain: relative, and relative to its usual slope.
-_RELATIVE = {torch.float64: (2e-5, 2e-6), torch.float32: (2.0**-11, 2.0**-13)}
+# What rounding may explain: of the exact value, of what a relative change of x makes of it, and of its usual size.
+# For code that computes in float64; in float32 whatever it is given; and that refuses float64.
+_WIDE, _NARROW = (1e-6, 1e-9, 1e-7), (2e-5, 2e-5, 2e-6)
+_REFUSED = (2.0**-11, 2.0**-11, 2.0**-13)
+# How near a kink the gradient is looked at: 2^-4 to 2^-16 of its place.
+_NEAR = np.ldexp(1.0, -np.arange(4, 17))
+_MOST_PLACES, _FURTHEST = 12, 2.0**10
 
 
 def check(case: Case) -> Iterator[Finding]:
     """All findings of this family. A gradient that is wrong outright is not also called imprecise."""
     wrong = list(wrong_gradient(case))
     yield from wrong
+    yield from wrong_use_of_grad_output(case)
     for swept in case.sweeps.values():
         q = swept.gradient
         if q is None:
@@ -117,27 +126,52 @@ def probe_points() -> Floats:
     return np.unique(np.concatenate([grid, tails, -tails]))
 
 
+def near_kinks(case: Case) -> Floats:
+    """Points on both sides of where the function may bend: kinks that a sweep met, and the formula's own numbers.
+
+    A threshold that is off by 1e-3 shows only between the two places, where a sample may have no point.
+    """
+    places: set[float] = set()
+    for swept in case.sweeps.values():
+        t = swept.slopes
+        places.update(t.x[(t.slope_low != t.slope_high) & ~np.isnan(t.slope_low)].tolist())
+    formula = case.runner.subject.formula
+    if formula is not None:
+        places.update(number_of(node) for node in formula.nodes if node.is_const)
+        places.update(case.runner.subject.parameters.values())
+    bends = sorted({abs(p) for p in places if abs(p) <= _FURTHEST})[:_MOST_PLACES]
+    centres = np.unique([*bends, *(-p for p in bends)])
+    steps = np.maximum(np.abs(centres), 2.0**-3)[:, None] * _NEAR
+    return np.concatenate([(centres[:, None] + steps).ravel(), (centres[:, None] - steps).ravel()])
+
+
 def wrong_gradient(case: Case) -> Iterator[Finding]:
     """`wrong-gradient`, and `precision-loss` for an output that is not the function's at all.
 
-    Tolerance: 2e-5 of the exact slope and of |x·f″|, plus 2e-6 of the mean |slope| over [-4, 4], so that the scale of
-    the function does not matter. For a function that refuses float64 it is judged in float32, with 2^-11 and 2^-13.
+    Tolerance: 1e-6 of the exact slope, plus 1e-7 of the mean |slope| over [-4, 4], so that the scale of the function
+    does not matter. It is 20 times that, and as much of |x·f″|, for code that computes in float32 whatever it is given;
+    2^-11 and 2^-13 for code that refuses float64.
     """
-    x = probe_points()
+    x = np.unique(np.concatenate([probe_points(), near_kinks(case)]))
     try:
         dtype, result = _run(case, x)
     except SubjectError as error:
         case.blocked["wrong-gradient"] = f"it runs neither in float64 nor in float32: {error}"
         return
-    table = case.reference.table(x)
+    oracle = case.reference if isinstance(case.reference, Oracle) else None
+    table = case.reference.table(x) if oracle is None else _truth(oracle, x.tobytes())
     yield from _wrong(case, "output", dtype, result, table)
     yield from _wrong(case, "gradient", dtype, result, table)
 
 
+# One formula is often judged in several forms; see `run.py`.
+@functools.lru_cache(maxsize=8)
+def _truth(oracle: Oracle, points: bytes) -> Table:
+    return oracle.table(np.frombuffer(points))
+
+
 def _run(case: Case, x: Floats) -> tuple[torch.dtype, Result]:
     """Float64 on a converted copy, so that the parameters are as wide; float32 where that is refused."""
-    from actium.verify.subject import evaluate
-
     try:
         result = evaluate(case.runner.converted(torch.float64), torch.from_numpy(x))
         if result.output.dtype == torch.float64:
@@ -145,6 +179,12 @@ def _run(case: Case, x: Floats) -> tuple[torch.dtype, Result]:
     except SubjectError:
         pass  # Not every function takes float64; float32 it must take.
     return torch.float32, case.runner.run(torch.from_numpy(x).float())
+
+
+def _allowances(dtype: torch.dtype, output: Floats) -> tuple[float, float, float]:
+    if dtype == torch.float32:
+        return _REFUSED
+    return _NARROW if is_narrow(output) else _WIDE
 
 
 def _wrong(case: Case, name: str, dtype: torch.dtype, result: Result, table: Table) -> Iterator[Finding]:
@@ -158,13 +198,16 @@ def _wrong(case: Case, name: str, dtype: torch.dtype, result: Result, table: Tab
     got = computed.double().reshape(-1).numpy()
     sensitivity = np.abs(x * table.slope) if output else curvature(x, table.slope)
     q = Quantity("output" if output else "gradient", format_of(dtype), x, got, low, high, sensitivity)
-    relative, floor = _RELATIVE[dtype]
+    relative, moved, floor = _allowances(dtype, result.output.double().reshape(-1).numpy())
     with np.errstate(invalid="ignore", over="ignore"):
-        allowed = relative * (np.abs(q.exact) + np.nan_to_num(sensitivity)) + floor * max(usual(x, exact), 2.0**-20)
-        mask = np.isfinite(got) & (low == high) & np.isfinite(exact) & (np.abs(got - q.exact) > allowed)
+        allowed = relative * np.abs(q.exact) + moved * np.nan_to_num(sensitivity)
+        allowed += floor * max(usual(x, exact), 2.0**-20)
+        judged = (low == high) & np.isfinite(exact)
+        mask = judged & np.isfinite(got) & (np.abs(got - q.exact) > allowed)
         rank = np.abs(got - q.exact) / np.maximum(allowed, 1e-300)
     if not output:
         mask &= ~at_single_points(q)
+    yield from _wide_non_finite(case, q, judged)
     if not mask.any():
         return
     check_id = "precision-loss" if output else "wrong-gradient"
@@ -175,3 +218,75 @@ def _wrong(case: Case, name: str, dtype: torch.dtype, result: Result, table: Tab
         else "derive the backward from the forward: `actium show` prints the derivative, or let autograd do it"
     )
     yield describe(case, check_id, "fail", q, mask, rank, what, fix)
+
+
+def _wide_non_finite(case: Case, q: Quantity, judged: Mask) -> Iterator[Finding]:
+    """NaN and infinity in float64, for code in which no narrower format has them: a path of its own is at fault."""
+    met = [s.output if q.name == "output" else s.gradient for s in case.sweeps.values()]
+    if not any(is_non_finite(n).any() for n in met if n is not None):
+        check_id = "non-finite-output" if q.name == "output" else "non-finite-gradient"
+        yield from non_finite(case, q, check_id, judged & ~np.isfinite(q.computed))
+
+
+# --- What backward makes of grad_output --------------------------------------------------------------------
+
+
+def wrong_use_of_grad_output(case: Case) -> Iterator[Finding]:
+    """`wrong-gradient`: backward is linear in `grad_output`, and both it and the input may have any strides.
+
+    A loss such as `y.sum()` hands back an expanded scalar, whose storage is one number.
+    """
+    x = torch.linspace(-4.0, 4.0, 96, dtype=torch.float64)
+    try:
+        dtype, result = _run(case, x.numpy())
+        x = x.to(dtype)
+        call = case.runner.converted(dtype) if dtype == torch.float64 else case.runner.as_is()
+        if result.gradient is None:
+            return
+        usual_size = float(result.gradient.abs().nan_to_num(0.0).mean())
+        relative, _, floor = _allowances(dtype, result.output.double().reshape(-1).numpy())
+        bad = []
+        for what, given, upstream in _ways(x):
+            slope = _backward(call, given, upstream)
+            expected = upstream * result.gradient
+            allowed = relative * expected.abs() + (floor + 1e-9) * usual_size * upstream.abs()
+            if bool(((slope - expected).abs() > allowed).any()):
+                bad.append(what)
+    except SubjectError as error:
+        case.blocked.setdefault("wrong-gradient", f"backward with other values of grad_output: {error}")
+        return
+    if bad:
+        yield _misused(case, dtype, bad)
+
+
+def _ways(x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(what is unusual, the input, grad_output)."""
+    ramp = torch.linspace(-2.0, 3.0, x.numel(), dtype=x.dtype)
+    strided = torch.stack([x, -x], dim=1)[:, 0]
+    yield "grad_output is not 1", x, ramp
+    yield "grad_output is an expanded scalar, as from y.sum()", x, torch.full((), -1.5, dtype=x.dtype).expand(x.shape)
+    yield "grad_output has strides", x, torch.stack([ramp, 7 * ramp], dim=1)[:, 0]
+    yield "the input has strides", strided, torch.ones_like(x)
+
+
+def _backward(call: Call, x: Tensor, upstream: Tensor) -> Tensor:
+    with guarded():
+        leaf = x.detach().requires_grad_()  # Not a clone: that would be contiguous.
+        (slope,) = torch.autograd.grad(call(leaf), leaf, upstream)
+        return slope
+
+
+def _misused(case: Case, dtype: torch.dtype, bad: list[str]) -> Finding:
+    name = format_of(dtype).name
+    return Finding(
+        "wrong-gradient",
+        "fail",
+        "gradient",
+        name,
+        len(bad),
+        4,
+        f"{case.target} gradient, {name} on {case.device}: not grad_output times the slope where {'; '.join(bad)}.",
+        case.device,
+        suggestion="multiply the slope by grad_output, element by element; a kernel that reads memory by address needs "
+        "`.contiguous()` of both tensors first",
+    )
