@@ -118,9 +118,8 @@ Every class and function that a package shows was tried, each in a process of it
 constructor needs were guessed by name, and the certificates say which. What takes no tensor (losses, registries) or
 does not keep its input's shape was not checked, and is counted as such.
 
-A `fail` is measured against what a user of half precision would meet: most are functions whose exact result is finite
-in float16 or bfloat16 and whose intermediate results are not. [checks.md](checks.md) says what each check looks for
-and what its severities mean. PyTorch's own activations are judged by the same rules, in the last row.
+A `fail` is judged by what a user of half precision would meet; `docs/checks.md` says what each check looks for and what
+its severities mean. PyTorch's own activations are judged by the same rules, in the last row.
 
 Measured {date}, {cpu}, {threads} threads, torch {torch}, by `benchmarks/third_party.py`.
 """

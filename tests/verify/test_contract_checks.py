@@ -89,13 +89,19 @@ def test_one_change_of_the_input_is_reported_once() -> None:
     assert {(f.check, f.severity) for f in certificate.findings} == {("input-mutated", "info"), ("in-place", "fail")}
 
 
-def test_an_in_place_form_that_raises_is_a_warning() -> None:
-    def no_inplace(x, inplace=False):
+def test_an_in_place_form_that_raises_is_a_warning_and_one_that_refuses_is_not() -> None:
+    def broken(x, inplace=False):
+        if inplace:
+            raise AttributeError("tanh__")
+        return torch.tanh(x)
+
+    def refusing(x, inplace=False):
         if inplace:
             raise NotImplementedError("later")
         return torch.tanh(x)
 
-    assert "its in-place form raises NotImplementedError: later" in messages(judge(no_inplace), "warn")
+    assert "its in-place form raises AttributeError: tanh__" in messages(judge(broken), "warn")
+    assert "its in-place form raises NotImplementedError: later" in messages(judge(refusing), "info")
 
 
 # --- channel-axis -----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import ClassVar
 
 import pytest
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from identity_mutants import MUTANTS, SOUND, Declared
 
 import actium
+from actium import cli
 from actium.catalogue import ENTRIES
 from actium.errors import CheckError
 from actium.symbolic.parse import parse
@@ -74,7 +76,7 @@ def test_a_gradient_that_is_never_0_is_not_refuted() -> None:
 
 def test_what_is_proven_in_a_window_only_stays_open() -> None:
     _, states = properties_of(torch.cos, "cos(x)", {"range": [-1, 1]})
-    assert states == {"range=[-1, 1]": "open: proven on [-16, 16] only"}
+    assert states == {"range=[-1, 1]": "open: proven on (-16, 16) only"}
 
 
 def test_every_property_is_refuted_by_some_mutant() -> None:
@@ -184,3 +186,20 @@ def test_claims_are_read_from_the_command_line() -> None:
     for text in ("", "=1", "odd=no", "range"):
         with pytest.raises(CheckError):
             claims_of_texts([text])
+
+
+def test_the_command_line_holds_a_target_to_claims(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    def run(*claims: str) -> tuple[int, str, str]:
+        options = ["--check", "claim", "--dtype", "bfloat16", *(part for c in claims for part in ("--claim", c))]
+        monkeypatch.setattr(sys, "argv", ["actium", "check", "tanh", *options])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return int(stopped.value.code or 0), *capfd.readouterr()
+
+    assert run("range=(-1, 1)", "odd")[0] == 0
+    code, out, _ = run("range=[0, 1]", "odd")
+    assert code == 1
+    assert "declared range=[0, 1]" in " ".join(out.split())
+    code, _, err = run("round")
+    assert code == 2
+    assert "no property is called 'round'" in err

@@ -62,22 +62,20 @@ def check_full(
 
     Args:
         subject: What to judge. It needs a formula of one input.
-        known: As for `verify.run.check`.
-        dtypes: As for `verify.run.check`; float32 must be among them.
+        known: As for `verify.run.check`, and so are the formats.
+        dtypes: float32 must be among them.
         out: A directory in which results are kept, so that an interrupted run goes on where it stopped.
         progress: Called with how many of 512 exponents are done.
         units: Which exponents to run; for tests.
 
     Returns:
-        The certificate. `accuracy["float32"]` is over all finite inputs, and `properties["exhaustive"]` says what
-        that stands on. A function that cannot be swept gets the ordinary certificate.
+        The certificate; `properties["exhaustive"]` says what it stands on. What cannot be swept gets the ordinary one.
 
     Raises:
         CheckError: If there is no formula, or float32 is not among the formats.
         KernelError: If there is no C compiler: the comparison is compiled.
     """
-    formula = _formula_of(subject)
-    formats = tuple(dtypes)
+    formula, formats = _formula_of(subject), tuple(dtypes)
     if "float32" not in formats:
         raise CheckError(f"the sweep over all inputs is of float32; the formats are {', '.join(formats)}: add float32")
     base = check(subject, known=known, dtypes=formats)

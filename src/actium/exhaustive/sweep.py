@@ -26,8 +26,8 @@ from actium.verify.case import budget
 from actium.verify.subject import Call, Runner, SubjectError, guarded
 
 UNITS = range(512)
-# Inputs, outputs and gradients of a chunk together fit a second-level cache.
-CHUNK = 1 << 16
+# Large enough that calls cost little beside the work, small enough for the caches.
+CHUNK = 1 << 17
 # How far the subject may run ahead of the comparison.
 _AHEAD = 4
 

@@ -62,7 +62,7 @@ def _rows(proof: Proof) -> Iterator[tuple[str, str]]:
     if proof.parameters:
         yield "where", ", ".join(f"{name} = {value:g}" for name, value in proof.parameters.items())
     if proof.window is not None:
-        yield "only for", f"{proof.window[0]:g} ≤ x ≤ {proof.window[1]:g}: beyond, it oscillates or steps for ever"
+        yield "only for", f"{proof.window[0]:g} < x < {proof.window[1]:g}: beyond, it oscillates or steps for ever"
     yield "range", _range(proof.low, proof.high)
     yield "extrema", "; ".join(_extremum(*b) for b in (("min", proof.low), ("max", proof.high))) or "none"
     yield "pieces", _listed([f"{_WORDS.get(r.trend, r.trend)} on {r}" for r in proof.runs])

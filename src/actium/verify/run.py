@@ -36,7 +36,7 @@ from actium.verify.encodings import format_of
 from actium.verify.oracle import ACCURACY_BITS, Oracle
 from actium.verify.profile import profile
 from actium.verify.reference import Float64Reference
-from actium.verify.subject import Runner, Subject, SubjectError, guarded
+from actium.verify.subject import Runner, Subject, SubjectError, guarded, one_line
 from actium.verify.sweep import Quantity, Reference, Truths, sweep
 
 DEFAULT_DTYPES = ("float16", "bfloat16", "float32")
@@ -92,7 +92,7 @@ def check(
         findings += _numbers(case, asked, obstacle, known or {})
     for check_id, run in {**_CONTRACT, **parameters.CHECKS, **composition.CHECKS}.items():
         if check_id in asked:
-            findings += _guarded(case, check_id, run)
+            findings += _guarded(case, run, check_id)
     return _certificate(case, findings, kind, obstacle)
 
 
@@ -114,20 +114,25 @@ def _numbers(
         return
     if "duplicate" in asked:
         case.same_as = identity.find_same(case, known)
-    for run in (numerics.check, gradients.check, identity.duplicate):
-        yield from (f for f in run(case) if f.check in asked)
+    for name, run in {"numerics": numerics.check, "gradients": gradients.check, "duplicate": identity.duplicate}.items():
+        ids = [i for i in _SWEPT & asked if name in (i, REGISTRY[i].family)]
+        yield from (f for f in _guarded(case, run, *ids) if f.check in asked)
     for check_id, run in properties.CHECKS.items():
         if check_id in asked:
-            yield from _guarded(case, check_id, run)
+            yield from _guarded(case, run, check_id)
 
 
-def _guarded(case: Case, check_id: str, run: Check) -> list[Finding]:
-    """Run one check; foreign code that raises where the check did not expect it is a reason, never a pass."""
+def _guarded(case: Case, run: Check, *ids: str) -> list[Finding]:
+    """Run what judges by these ids; what raises is a reason why they did not run, never a pass, and costs no other."""
     try:
         return list(run(case))
     except SubjectError as error:
-        case.blocked[check_id] = str(error)
-        return []
+        case.blocked.update(dict.fromkeys(ids, str(error)))
+    except Exception as error:
+        # Foreign code is stranger than any list of cases, and a mistake of ours must not look like a verdict.
+        reason = f"the check itself raised {one_line(error)}; please report it"
+        case.blocked.update(dict.fromkeys(ids, reason))
+    return []
 
 
 def _reference(runner: Runner) -> tuple[Reference, Literal["ball", "float64"]]:

@@ -201,7 +201,10 @@ def test_a_function_without_end_is_looked_at_in_a_window() -> None:
     assert found.lipschitz.middle == 2.0
     assert found.thresholds == ()
     assert any("window" in sentence for sentence in found.unproven)
-    assert len(proof("floor(x)").corners) == 31
+    steps = proof("floor(x)")
+    assert len(steps.corners) == 31
+    assert (steps.low.value, steps.high.value) == (Enclosure(-16.0, -16.0), Enclosure(15.0, 15.0))
+    assert proof("x - floor(x)").high.attained is False
     assert proof("floor(100*x)").low.value == Enclosure(-INF, INF)
 
 

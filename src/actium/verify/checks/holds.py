@@ -41,7 +41,7 @@ def holds(proof: Proof, claim: Claim) -> Verdict:
     if verdict.state != "proven":
         return verdict
     if proof.window is not None:
-        return Verdict("open", f"proven on [{proof.window[0]:g}, {proof.window[1]:g}] only")
+        return Verdict("open", f"proven on ({proof.window[0]:g}, {proof.window[1]:g}) only")
     if any(run.trend == "undefined" for run in proof.runs):
         return Verdict("open", "proven where the function has a value")
     return PROVEN

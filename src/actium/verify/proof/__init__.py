@@ -44,7 +44,7 @@ def prove(formula: Formula, parameters: Mapping[str, float] | None = None, *, wo
         work: How many operations of ball arithmetic may be spent.
 
     Returns:
-        The proof. For a function without end (sin, floor) it speaks of [−16, 16] only, and says so.
+        The proof. For a function without end (sin, floor) it speaks of (−16, 16) or less, and says so.
 
     Raises:
         ParameterError: If the formula has several inputs, or a parameter has no number.
@@ -105,7 +105,7 @@ def _written(
     slope_low, slope_high = analysis.extrema(1)
     found = list(thresholds(analysis)) if window is None else ["overflow and underflow, outside the window"]
     unproven = [*_gaps(analysis), *(t for t in found if isinstance(t, str))]
-    unproven += ["all of it: the work that was allowed is spent"] if work.exhausted else []
+    unproven += ["more than stands here: the work that was allowed is spent"] if work.exhausted else []
     return Proof(
         formula=formula.text,
         parameters=parameters,

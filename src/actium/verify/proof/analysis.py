@@ -150,10 +150,9 @@ class Analysis:
             value = enclose(self.value(order, span.piece, inner))
             return [_Candidate(value, Enclosure(below(span.low), above(span.high)), True)]
         found = []
-        window = self.pieces[0].low, self.pieces[-1].high
         for end, border in ((span.low, piece.low), (span.high, piece.high)):
-            # A break belongs to one piece only; its value is a candidate of its own.
-            inside = is_finite(end) and (end is not border or any(end is w for w in window))
+            # A break belongs to one piece only, and its value is a candidate of its own; a window is open.
+            inside = is_finite(end) and end is not border
             found.append(_Candidate(enclose(self.value(order, span.piece, end)), enclose(end), inside))
         return found
 

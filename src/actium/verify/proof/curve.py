@@ -136,6 +136,8 @@ class Curve:
         """The derivative of this order and its slope on the ray from side·start outwards; None if there is no form."""
         key = order, side, start
         if key not in self._rays:
+            if self.work.exhausted:
+                return None
             program = self.program(order)
             self.work.spent += 200 * program.cost
             try:

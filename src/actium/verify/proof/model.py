@@ -188,7 +188,7 @@ class Proof:
     Attributes:
         formula: The function.
         parameters: Numbers for its parameters.
-        window: Inputs to which everything is restricted; None for the whole real line.
+        window: The open interval to which everything is restricted; None for the whole real line.
         low: Infimum of the values.
         high: Supremum of the values.
         slope_low: Infimum of the derivative, one-sided ones included.
