@@ -64,7 +64,7 @@ EXAMPLES = (
     Example(66, learned.ForgottenSlope, ("dead-parameter", "shape-change")),
     Example(66, learned.PiecewiseByMasks, ("invalid-subgradient",)),
     Example(67, learned.ListedSlopes, ("unregistered-parameter", "unregistered-constant")),
-    Example(71, learned.Capped, ("dead-zone", "false-zero-gradient"), formula="silu(x)"),
+    Example(71, learned.Capped, ("dead-zone", "claim"), claims={"nonzero-gradient": True}),
     Example(72, learned.overwrought, ("non-finite-output",)),
     Example(73, learned.relu_the_long_way, ("duplicate", "nan-policy")),
     Example(74, learned.well_documented, ("duplicate", "claim", "precision-loss"), claims={"range": (-0.3, "inf")}),

@@ -82,15 +82,19 @@ def check_full(
     if "float32" not in base.accuracy:
         return base
     began = time.monotonic()
-    runner = Runner(subject)
-    runner.find_layout()
-    cutter = Cutter(formula, subject.parameters)
-    facts = trust(subject)
+    runner = _runner(subject)
+    cutter, facts = Cutter(formula, subject.parameters), trust(subject)
     journal = None if out is None else Journal(out / _file_name(subject, facts), facts)
     tallies = sweep(runner, cutter, units, journal, progress)
     oracle = Oracle(formula, subject.parameters)
     judged = judge(runner, oracle, cutter, tallies, stratified(torch.float32))
     return _merged(base, Case(runner, oracle), tallies, judged, facts, time.monotonic() - began)
+
+
+def _runner(subject: Subject) -> Runner:
+    runner = Runner(subject)
+    runner.find_layout()
+    return runner
 
 
 def _formula_of(subject: Subject) -> Formula:
@@ -126,9 +130,7 @@ def trust(subject: Subject) -> dict[str, Any]:
 
 def fingerprint(subject: Subject) -> str:
     """A digest of the bits that the subject computes for a fixed sample of float32: outputs and gradients."""
-    runner = Runner(subject)
-    runner.find_layout()
-    result = runner.run(stratified(torch.float32))
+    result = _runner(subject).run(stratified(torch.float32))
     digest = hashlib.sha256()
     for values in (result.output, result.gradient):
         if values is not None:

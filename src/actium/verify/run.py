@@ -19,7 +19,6 @@ from actium.verify.case import Case
 from actium.verify.certificate import Accuracy, Certificate, Finding, sort_findings
 from actium.verify.checks import (
     NOT_ASKED,
-    NOT_IMPLEMENTED,
     REGISTRY,
     channels,
     composition,
@@ -41,7 +40,7 @@ from actium.verify.sweep import Quantity, Reference, Truths, sweep
 
 DEFAULT_DTYPES = ("float16", "bfloat16", "float32")
 # Ids of the families that judge numbers; without a sweep they do not run.
-_NUMERIC = tuple(i for i, c in REGISTRY.items() if c.implemented and c.family in ("numerics", "gradients"))
+_NUMERIC = tuple(i for i, c in REGISTRY.items() if c.family in ("numerics", "gradients"))
 _SWEPT = {*_NUMERIC, "duplicate", *properties.CHECKS}
 
 Check = Callable[[Case], Iterator[Finding]]
@@ -83,7 +82,7 @@ def check(
     refusal = runner.find_layout()
     if refusal is not None:
         reason = f"it takes no tensor of any tried shape: {refusal}"
-        case.blocked.update((i, reason) for i, c in REGISTRY.items() if c.implemented and i != "shape-change")
+        case.blocked.update((i, reason) for i in REGISTRY if i != "shape-change")
         return _certificate(case, [contract.unusable(case, reason)], kind, reason)
     obstacle = contract.coupling(case)
     findings: list[Finding] = []
@@ -114,7 +113,8 @@ def _numbers(
         return
     if "duplicate" in asked:
         case.same_as = identity.find_same(case, known)
-    for name, run in {"numerics": numerics.check, "gradients": gradients.check, "duplicate": identity.duplicate}.items():
+    families = {"numerics": numerics.check, "gradients": gradients.check, "duplicate": identity.duplicate}
+    for name, run in families.items():
         ids = [i for i in _SWEPT & asked if name in (i, REGISTRY[i].family)]
         yield from (f for f in _guarded(case, run, *ids) if f.check in asked)
     for check_id, run in properties.CHECKS.items():
@@ -231,7 +231,7 @@ def _certificate(
     case: Case, findings: list[Finding], kind: Literal["ball", "float64"], obstacle: str | None
 ) -> Certificate:
     subject = case.runner.subject
-    not_run = case.blocked | {i: NOT_IMPLEMENTED for i, c in REGISTRY.items() if not c.implemented}
+    not_run = dict(case.blocked)
     accuracy = {}
     for swept in case.sweeps.values():
         rows = {"output": _accuracy(swept.output)}
