@@ -123,7 +123,7 @@ def test_the_shape_that_is_silently_wrong_and_the_one_that_is_refused_are_named(
         (nn.Linear(8, 8), "depends on other elements"),
         (torch.tanh, "not a module"),
     ],
-    ids=str,
+    ids=["mixture", "relu", "layer norm", "linear", "function"],
 )
 def test_what_has_no_channels_is_not_judged(call, reason: str) -> None:
     assert reason in judge(call).checks_not_run["channel-axis"]
