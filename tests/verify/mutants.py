@@ -141,7 +141,7 @@ MUTANTS = {
     "detached": Specimen("wrong-gradient", detached, "tanh(x)"),
     "sign times abs": Specimen("invalid-subgradient", signed_identity, "x", "warn"),
     "float32 out": Specimen("dtype-leak", never_casts_back, "relu(x)"),
-    "0-d becomes 1-d": Specimen("shape-change", loses_zero_dim, "relu(x)"),
+    "0-d becomes 1-d": Specimen("shape-change", loses_zero_dim, "relu(x)", "warn"),
     "strides ignored": Specimen("shape-change", reads_storage, "tanh(x)"),
     "clamp_": Specimen("input-mutated", mutates, "relu(x)"),
     "rows for channels": Specimen("batch-coupling", alternates_by_row, None),

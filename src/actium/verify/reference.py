@@ -122,7 +122,16 @@ class Float64Reference:
         """Slopes by Richardson-extrapolated central differences, NaN where x is not clearly a smooth point."""
         ruler = self._ruler
         h = np.maximum(np.abs(x), _SMALLEST) * ruler.step
-        return extrapolated(lambda t: self._values(x + t * h), h, lambda slope: usual(x, slope), ruler.smooth)
+        slope, scale = extrapolated(lambda t: self._values(x + t * h), h, lambda slope: usual(x, slope), ruler.smooth)
+        if self.is_narrow:
+            return slope, scale
+        # A step of whole periods of an oscillation sees a constant; a much smaller one does not.
+        near = np.maximum(np.abs(x), _SMALLEST) * 2.0**-26
+        right, left = self._values(x + near), self._values(x - near)
+        with np.errstate(invalid="ignore", over="ignore"):
+            noise = ruler.noise * np.maximum(np.abs(right), np.abs(left)) / near
+            aliased = np.abs((right - left) / (2 * near) - slope) > 2.0**-8 * scale + noise
+        return np.where(aliased, math.nan, slope), scale
 
     def table(self, xs: npt.ArrayLike) -> Table:
         """Value and slope. A backward that disagrees with the function's own differences is not believed."""

@@ -269,12 +269,23 @@ class Runner:
         """
         if x.dtype not in self.refused:
             try:
-                return evaluate(self.as_is(), x, gradient)
+                result = evaluate(self.as_is(), x, gradient)
+                return result if result.output.dtype == x.dtype else self._as_in_a_network(x, gradient, result)
             except SubjectError as error:
                 if self._module is None or x.dtype == torch.float32:
                     raise
                 self.refused[x.dtype] = str(error)
         return evaluate(self.converted(x.dtype), x, gradient)
+
+    def _as_in_a_network(self, x: Tensor, gradient: bool, promoted: Result) -> Result:
+        """A module whose float32 parameters promote the result is judged as `.to(dtype)` makes it, if that keeps it."""
+        if self._module is None:
+            return promoted
+        try:
+            made = evaluate(self.converted(x.dtype), x, gradient)
+        except SubjectError:
+            return promoted
+        return made if made.output.dtype == x.dtype else promoted
 
     def find_layout(self) -> str | None:
         """Find a shape in which the function takes many numbers at once; the error of the flat one if none works.

@@ -50,7 +50,9 @@ def channel_axis(case: Case) -> Iterator[Finding]:
     if bad:
         severity: Severity = "warn" if set(arguments) & set(FEATURES) else "fail"
         fix = "view the parameter as (1, C, 1, …): p.view(1, -1, *[1] * (x.dim() - 2)), or take the axis as an argument"
-        yield case_finding(case, "channel-axis", severity, None, [*bad, *note], len(per_channel), fix)
+        yield case_finding(
+            case, "channel-axis", severity, None, ["; ".join([text, *note]) for text in bad], len(per_channel), fix
+        )
 
 
 def _channels(parameter: Tensor) -> int:

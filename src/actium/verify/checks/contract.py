@@ -34,15 +34,23 @@ def _name(dtype: torch.dtype) -> str:
 def dtype_leak(case: Case) -> Iterator[Finding]:
     """`dtype-leak`: parameters left in float32, each dtype in; then float32 and bfloat16 under CPU autocast."""
     x = torch.linspace(-3.0, 3.0, 24)
-    leaks, refusals = [], []
+    leaks, promoted, refusals = [], [], []
     for dtype in _DTYPES:
         try:
-            result = case.runner.run(x.to(dtype))
-        except SubjectError as error:
-            refusals.append(f"{_name(dtype)} in: {error}")
-            continue
-        if result.output.dtype != dtype:
-            leaks.append(f"{_name(dtype)} in, {_name(result.output.dtype)} out")
+            output = evaluate(case.runner.as_is(), x.to(dtype), gradient=False).output
+        except SubjectError:
+            try:
+                output = case.runner.run(x.to(dtype), gradient=False).output  # Takes it once converted, or not at all.
+            except SubjectError as error:
+                refusals.append(f"{_name(dtype)} in: {error}")
+                continue
+        if output.dtype != dtype:
+            text = f"{_name(dtype)} in, {_name(output.dtype)} out"
+            (promoted if _kept_once_converted(case, x.to(dtype)) else leaks).append(text)
+    if promoted:
+        fix = "cast the result back: return y.to(x.dtype); or convert the module together with the network"
+        text = [f"{', '.join(promoted)}, until the module is converted with `.to(dtype)`"]
+        yield case_finding(case, "dtype-leak", "warn", None, text, len(_DTYPES), fix)
     if leaks:
         fix = "cast the result back: return y.to(x.dtype); keep constants and parameters from promoting it"
         yield case_finding(case, "dtype-leak", "fail", None, leaks, len(_DTYPES), fix)
@@ -51,6 +59,14 @@ def dtype_leak(case: Case) -> Iterator[Finding]:
         yield case_finding(case, "dtype-leak", "fail", None, [f"raises: {r}" for r in refusals], len(_DTYPES), fix)
     yield from _refused_as_is(case)
     yield from _autocast_leak(case, x)
+
+
+def _kept_once_converted(case: Case, x: Tensor) -> bool:
+    """Whether only the module's own parameters, still in float32, promote the result: that costs memory, no more."""
+    try:
+        return evaluate(case.runner.converted(x.dtype), x, gradient=False).output.dtype == x.dtype
+    except SubjectError:
+        return False
 
 
 def _refused_as_is(case: Case) -> Iterator[Finding]:
@@ -228,7 +244,8 @@ def shape_change(case: Case) -> Iterator[Finding]:
         severity: Severity = "info" if gated else "warn" if alone else "fail"
         yield case_finding(case, "shape-change", severity, None, changed, len(inputs), fix)
     if raised:
-        severity = "info" if case.runner.subject.module is not None or gated else "fail"
+        only = all(text.startswith("0-d") for text in raised)
+        severity = "info" if case.runner.subject.module is not None or gated else "warn" if only else "fail"
         fix = "accept any shape, 0-d and empty included; a layer tied to a rank or channel count should say so"
         yield case_finding(case, "shape-change", severity, None, raised, len(inputs), fix)
 

@@ -18,7 +18,7 @@ from actium.symbolic.graph import number_of
 from actium.verify import advice
 from actium.verify.case import Case, describe
 from actium.verify.certificate import Finding
-from actium.verify.checks.numerics import false_zero, is_non_finite, non_finite, precision_loss
+from actium.verify.checks.numerics import false_zero, is_false_zero, is_non_finite, non_finite, precision_loss
 from actium.verify.encodings import format_of
 from actium.verify.oracle import Floats, Oracle, Table
 from actium.verify.reference import is_narrow
@@ -60,7 +60,7 @@ def non_finite_gradient(case: Case, swept: Sweep, q: Quantity) -> Iterator[Findi
     bad = is_non_finite(q)
     selects = any(any(s in name for s in _SELECTING) for name in swept.result.operations)
     masked: Mask = bad & np.isnan(q.computed) & np.isfinite(swept.output.computed) & selects
-    yield from non_finite(case, q, "non-finite-gradient", bad & ~masked)
+    yield from non_finite(case, q, "non-finite-gradient", bad & ~masked, swept.output.fits)
     for finding in non_finite(case, q, "masked-branch", masked):
         message = finding.message.replace("NaN or inf", "NaN")
         yield Finding(**{**vars(finding), "message": message, "suggestion": advice.for_masked_branch(case)})
@@ -208,6 +208,8 @@ def _wrong(case: Case, name: str, dtype: torch.dtype, result: Result, table: Tab
     if not output:
         mask &= ~at_single_points(q)
     yield from _wide_non_finite(case, q, judged)
+    if not output and _faded(case, x, got, mask):
+        return  # Underflow of autograd's own products: `false-zero-gradient` judges it in the formats that are swept.
     if not mask.any():
         return
     check_id = "precision-loss" if output else "wrong-gradient"
@@ -218,6 +220,15 @@ def _wrong(case: Case, name: str, dtype: torch.dtype, result: Result, table: Tab
         else "derive the backward from the forward: `actium show` prints the derivative, or let autograd do it"
     )
     yield describe(case, check_id, "fail", q, mask, rank, what, fix)
+
+
+def _faded(case: Case, x: Floats, got: Floats, mask: Mask) -> bool:
+    """Whether all that is wrong is 0 far out, while a narrower format falsely has 0 nearer to the origin."""
+    if not bool(mask.any() and (got[mask] == 0).all()):
+        return False
+    swept = [s.gradient for s in case.sweeps.values() if s.gradient is not None]
+    nearest = min((float(np.abs(q.x[z]).min()) for q in swept if (z := is_false_zero(q)).any()), default=np.inf)
+    return nearest < float(np.abs(x[mask]).min()) / 2
 
 
 def _wide_non_finite(case: Case, q: Quantity, judged: Mask) -> Iterator[Finding]:

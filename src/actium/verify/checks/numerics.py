@@ -51,24 +51,32 @@ def is_imprecise(q: Quantity) -> Mask:
         return q.known & ~is_non_finite(q) & ~is_false_zero(q) & (q.error > budget(q.fmt))
 
 
-def non_finite(case: Case, q: Quantity, check_id: str, mask: Mask | None = None) -> Iterator[Finding]:
-    """`non-finite-output` and `non-finite-gradient`. The worst input is the smallest."""
+def non_finite(
+    case: Case, q: Quantity, check_id: str, mask: Mask | None = None, counts: Mask | bool = True
+) -> Iterator[Finding]:
+    """`non-finite-output` and `non-finite-gradient`. The worst input is the smallest.
+
+    `counts` says where it may be a fail: a gradient beside an output that overflows rightly is nobody's.
+    """
     mask = is_non_finite(q) if mask is None else mask
     if not mask.any():
         return
-    reached = bool((mask & q.fits & within_reach(q.x)).any())
+    grave = mask & q.fits & within_reach(q.x) & counts
     what = "give NaN or inf where the exact value is finite" if (mask & q.fits).any() else "give NaN"
-    severity: Severity = "fail" if reached else "warn"
-    yield describe(case, check_id, severity, q, mask, -np.abs(q.x), what, advice.for_numbers(case, q))
+    severity: Severity = "fail" if grave.any() else "warn"
+    rank = np.where(grave, -np.abs(q.x), -math.inf) if grave.any() else -np.abs(q.x)
+    yield describe(case, check_id, severity, q, mask, rank, what, advice.for_numbers(case, q))
 
 
 def false_zero(case: Case, q: Quantity, check_id: str, where: Mask | None = None) -> Iterator[Finding]:
     """`false-zero` and `false-zero-gradient`. The worst input has the largest exact value."""
     mask = is_false_zero(q) if where is None else is_false_zero(q) & where
     if mask.any():
-        severity: Severity = "fail" if (mask & serious(q)).any() else "warn"
+        grave = mask & serious(q)
+        severity: Severity = "fail" if grave.any() else "warn"
         what = "give 0 where the exact value is a normal number"
-        yield describe(case, check_id, severity, q, mask, np.abs(q.exact), what, advice.for_numbers(case, q))
+        rank = np.where(grave, np.abs(q.exact), 0.0) if grave.any() else np.abs(q.exact)
+        yield describe(case, check_id, severity, q, mask, rank, what, advice.for_numbers(case, q))
 
 
 def precision_loss(case: Case, q: Quantity, where: Mask | None = None) -> Iterator[Finding]:
