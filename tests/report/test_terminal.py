@@ -118,3 +118,10 @@ def test_clean_and_shortened():
     assert shortened("abcdefghij", 5) == "ab…ij"
     assert number(float("nan")) == "nan"
     assert number(float("-inf")) == "-inf"
+
+
+def test_a_long_name_does_not_hide_the_verdict():
+    name = "some/long/folder/" * 10 + "file.py:"
+    text = rendered(summary_view([certificate(f"{name}f", ())], {f"{name}g": "exceeded 120 s"}), 60)
+    assert "✓ pass" in text
+    assert "? not checked" in text

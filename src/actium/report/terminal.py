@@ -72,8 +72,9 @@ def certificate_view(certificate: Certificate, width: int) -> RenderableType:
 def summary_view(certificates: Sequence[Certificate], not_checked: Mapping[str, str]) -> RenderableType:
     """One line for each of several targets, the checks that found something, and how many of each verdict."""
     table = Table.grid(padding=(0, 2))
-    for _ in range(2):
-        table.add_column(no_wrap=True)
+    # The verdict never gives way to a long name.
+    table.add_column(no_wrap=True, min_width=max(map(len, ("✓ pass", *(["? not checked"] if not_checked else [])))))
+    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for c in map(cleaned, certificates):
         worst = "warn" if c.verdict == "warn" else "fail"
