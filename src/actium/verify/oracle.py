@@ -38,8 +38,8 @@ _STEEPEST = 2.0**100
 _LIMIT_EXPONENTS = (7, 15, 30, 60, 120, 240, 480, 960)
 
 _BALL, _COMPARE, _LOGIC, _WHERE = range(4)
-# Results of a comparison from the sign of a − b.
-_VERDICT: dict[str, tuple[bool, bool, bool]] = {
+# A comparison's value for a − b negative, zero, positive.
+VERDICTS: dict[str, tuple[bool, bool, bool]] = {
     "lt": (True, False, False),
     "le": (True, True, False),
     "gt": (False, False, True),
@@ -177,7 +177,7 @@ class Oracle:
         moving = tuple(i for i, a in enumerate(node.args) if a in moves)
         nothing: Callable[..., tuple[Any, ...]] = lambda *_: ()  # noqa: E731 - a table cell, not a function
         if node.op in COMPARISONS:
-            return _Step(place[node], _COMPARE, bool, nothing, operands, moving, _VERDICT[node.op])
+            return _Step(place[node], _COMPARE, bool, nothing, operands, moving, VERDICTS[node.op])
         if node.op in LOGICAL:
             return _Step(place[node], _LOGIC, _LOGICAL[node.op], nothing, operands, moving)
         if node.op == "where":

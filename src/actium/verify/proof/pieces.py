@@ -29,20 +29,12 @@ from actium.symbolic.graph import (
     walk,
 )
 from actium.symbolic.primitives import PRIMITIVES
+from actium.verify.oracle import VERDICTS
 from actium.verify.proof.constants import Ball
 from actium.verify.proof.curve import Curve, End, Work, above, below, is_finite
 
 MOST_PIECES = 96
 _TRUE, _FALSE = op("eq", 0.0, 0.0), op("ne", 0.0, 0.0)
-# A comparison's value for a − b negative, zero, positive.
-_TRUTH = {
-    "lt": (True, False, False),
-    "le": (True, True, False),
-    "gt": (False, False, True),
-    "ge": (False, True, True),
-    "eq": (False, True, False),
-    "ne": (True, False, True),
-}
 
 
 class EndlessError(Exception):
@@ -148,7 +140,7 @@ class Splitter:
             ties += sign == 0
             if sign is None or (ties > 1 and not at.is_exact()):
                 return None  # two conditions that change at about the same place need not change at the same
-            root = _decide(root, node, _TRUE if _TRUTH[node.op][sign + 1] else _FALSE)
+            root = _decide(root, node, _TRUE if VERDICTS[node.op][sign + 1] else _FALSE)
         return root
 
     def _difference(self, condition: Node) -> Curve:
@@ -170,7 +162,7 @@ class Splitter:
         curve = self._difference(node)
         found: list[Piece] = []
         for part in curve.segments(0, low, high, touching=True):
-            truths = {_TRUTH[node.op][s + 1] for s in ((-1, 0, 1) if part.sign is None else (part.sign,))}
+            truths = {VERDICTS[node.op][s + 1] for s in ((-1, 0, 1) if part.sign is None else (part.sign,))}
             if part.sign is None and not (is_finite(part.low) and is_finite(part.high)):
                 raise EndlessError
             branches = [_decide(root, node, _TRUE if t else _FALSE) for t in sorted(truths)]
