@@ -104,7 +104,11 @@ static double ref_mills(double a, double c) {
     X(log1p_unit_h, act_log1p_unit_h(x), ref_log1p) \
     X(mills_h, act_mills_h(x), ref_mills) \
     X(tanh_h, act_tanh_h(x), ref_tanh) \
-    X(expm1n_h, act_expm1n_h(x), ref_expm1)
+    X(expm1n_h, act_expm1n_h(x), ref_expm1) \
+    X(exp_mid, act_exp_mid(x), ref_exp) \
+    X(expsq_mid, act_expsq_mid(x, c), ref_expsq) \
+    X(exp_mid_h, act_exp_mid_h(x), ref_exp) \
+    X(expsq_mid_h, act_expsq_mid_h(x, c), ref_expsq)
 
 #define LOOP(name, value, reference) \
     static void loop_##name(const float* restrict xs, float c, float* restrict ys, ptrdiff_t n) { \

@@ -16,7 +16,8 @@ from typing import Literal
 
 from actium.errors import KernelError
 from actium.kernels.forms import expressions
-from actium.symbolic.graph import IDENTIFIER, Node
+from actium.kernels.midrange import Midrange
+from actium.symbolic.graph import IDENTIFIER, Node, where
 
 Layout = Literal["flat", "rows"]
 
@@ -35,6 +36,7 @@ class Kernel:
         outputs: Lowered graphs, each written to its own tensor of the inputs' dtype.
         sums: Lowered graphs, each added up per channel (layout "rows" only).
         layout: See the module docstring.
+        midrange: The cheap form of the outputs and sums, if there is one.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Kernel:
     outputs: tuple[Node, ...]
     sums: tuple[Node, ...] = ()
     layout: Layout = "flat"
+    midrange: Midrange | None = None
 
 
 def headers() -> dict[str, str]:
@@ -74,28 +77,74 @@ def _names(kernel: Kernel, per_element: bool) -> dict[Node, str]:
 
 def _compute(kernel: Kernel, narrow: bool) -> str:
     """The inner loops: one with the parameters as numbers and, for rows, one with a value per element."""
-    loops = [_loop(kernel, narrow, per_element=False)]
+    make = _loop if kernel.midrange is None else _two_loops
+    loops = [make(kernel, narrow, per_element=False)]
     if kernel.layout == "rows":
-        loops.append(_loop(kernel, narrow, per_element=True))
+        loops.append(make(kernel, narrow, per_element=True))
     return "\n\n".join(loops)
 
 
+def _loop_name(kernel: Kernel, per_element: bool) -> str:
+    return f"{kernel.name}_{'elements' if per_element else 'uniform'}"
+
+
+def _loop_arguments(kernel: Kernel, per_element: bool) -> list[tuple[str, str]]:
+    """Types and names: the inputs, the results, the count, the parameters."""
+    results = len(kernel.outputs) + len(kernel.sums)
+    arguments = [("const float *", f"x_{n}") for n in kernel.inputs]
+    arguments += [("float *", f"y{k}") for k in range(results)]
+    parameter = "const float *" if per_element else "float "
+    return [*arguments, ("int ", "n"), *((parameter, f"p_{n}") for n in kernel.parameters)]
+
+
 def _loop(kernel: Kernel, narrow: bool, per_element: bool) -> str:
-    names = _names(kernel, per_element)
-    statements, results = expressions((*kernel.outputs, *kernel.sums), names, narrow)
-    star = "const float *" if per_element else "float "
-    arguments = [f"const float *x_{n}" for n in kernel.inputs]
-    arguments += [f"float *y{k}" for k in range(len(results))]
-    arguments += ["int n", *(f"{star}p_{n}" for n in kernel.parameters)]
+    roots = (*kernel.outputs, *kernel.sums)
+    return _loop_over(kernel, narrow, per_element, f"inline void {_loop_name(kernel, per_element)}", roots)
+
+
+def _loop_over(
+    kernel: Kernel, narrow: bool, per_element: bool, head: str, roots: tuple[Node, ...], condition: Node | None = None
+) -> str:
+    """A function that computes the roots for n elements, and returns whether the condition failed for any of them."""
+    wanted = roots if condition is None else (*roots, condition)
+    statements, results = expressions(wanted, _names(kernel, per_element), narrow)
     body = [f"const float in_{n} = x_{n}[i];" for n in kernel.inputs] + statements
-    body += [f"y{k}[i] = {result};" for k, result in enumerate(results)]
-    name = f"{kernel.name}_{'elements' if per_element else 'uniform'}"
+    body += [f"y{k}[i] = {result};" for k, result in enumerate(results[: len(roots)])]
+    before, after = "", ""
+    if condition is not None:
+        body.append(f"failed |= {results[-1]} ? 0 : 1;")
+        before, after = "  int failed = 0;\n", "\n  return failed;"
+    arguments = ", ".join(kind + name for kind, name in _loop_arguments(kernel, per_element))
     lines = "\n    ".join(body)
     # The pragma only says that iterations are independent, which holds in place too.
     return (
-        f"static inline void {name}({', '.join(arguments)}) {{\n"
-        f"#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}\n}}"
+        f"static {head}({arguments}) {{\n"
+        f"{before}#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}{after}\n}}"
     )
+
+
+def _two_loops(kernel: Kernel, narrow: bool, per_element: bool) -> str:
+    """The cheap form for all elements and, where it fails for one of them, again with the form that always holds.
+
+    A result must not replace an input before it is known that it stands: in place, it goes to a buffer first.
+    """
+    assert kernel.midrange is not None
+    name, condition = _loop_name(kernel, per_element), kernel.midrange.condition
+    roots = (*kernel.outputs, *kernel.sums)
+    chosen = tuple(where(condition, cheap, root) for cheap, root in zip(kernel.midrange.roots, roots, strict=True))
+    cheap = _loop_over(kernel, narrow, per_element, f"inline int {name}_mid", kernel.midrange.roots, condition)
+    # Not inline: seldom called, it would only push the other's constants out of registers.
+    whole = _loop_over(kernel, narrow, per_element, f"__attribute__((noinline)) void {name}_all", chosen)
+    passed = [n for _, n in _loop_arguments(kernel, per_element)]
+    arguments = ", ".join(kind + n for kind, n in _loop_arguments(kernel, per_element))
+    buffers, back = [], []
+    for k in range(len(kernel.outputs)):
+        same = " || ".join(f"y{k} == x_{n}" for n in kernel.inputs)
+        buffers.append(f"_Alignas(64) float buffer{k}[ACT_LANES]; float *out{k} = {same} ? buffer{k} : y{k};")
+        back.append(f"if (out{k} != y{k}) memcpy(y{k}, out{k}, sizeof(float) * (size_t)n);")
+        passed[passed.index(f"y{k}")] = f"out{k}"
+    lines = "\n  ".join([*buffers, f"if ({name}_mid({', '.join(passed)})) {name}_all({', '.join(passed)});", *back])
+    return f"{cheap}\n\n{whole}\n\nstatic inline void {name}({arguments}) {{\n  {lines}\n}}"
 
 
 def _io(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:

@@ -96,8 +96,10 @@ class Library:
         plan = self._plan
         gradient, slopes = plan.backward(self._inputs, self._mode)
         return (
-            cpu.Kernel("forward", self._inputs, self._parameters, (plan.value(self._mode),)),
-            cpu.Kernel("backward", (*self._inputs, gradient), self._parameters, slopes),
+            cpu.Kernel("forward", self._inputs, self._parameters, (plan.value(self._mode),), midrange=plan.midrange()),
+            cpu.Kernel(
+                "backward", (*self._inputs, gradient), self._parameters, slopes, midrange=plan.midrange(self._inputs)
+            ),
         )
 
     def flat(self) -> Flat:
@@ -122,21 +124,24 @@ class Library:
     def rows(self) -> tuple[Any, Any]:
         """(forward, backward) for parameters with a value per channel, and for their gradients."""
         if self._rows is None:
-            plan, count = self._plan, len(self._inputs)
-            gradient, slopes = plan.backward((*self._inputs, *self._parameters), self._mode)
-            kernels = (
-                cpu.Kernel("forward", self._inputs, self._parameters, (plan.value(self._mode),), (), "rows"),
-                cpu.Kernel(
-                    "backward", (*self._inputs, gradient), self._parameters, slopes[:count], slopes[count:], "rows"
-                ),
-            )
-            library = toolchain.load(cpu.source(kernels, self._dtype), cpu.headers())
+            count = len(self._inputs)
+            library = toolchain.load(cpu.source(self._row_kernels(), self._dtype), cpu.headers())
             tail = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 2 + [ctypes.c_int] * 2
             forward, backward = library.forward, library.backward
             forward.argtypes = [ctypes.c_void_p] * (count + 1) + tail
             backward.argtypes = [ctypes.c_void_p] * (2 * count + 1) + tail
             self._rows = forward, backward
         return self._rows
+
+    def _row_kernels(self) -> tuple[cpu.Kernel, cpu.Kernel]:
+        plan, names, count = self._plan, (*self._inputs, *self._parameters), len(self._inputs)
+        gradient, slopes = plan.backward(names, self._mode)
+        inputs, outputs, sums = (*self._inputs, gradient), slopes[:count], slopes[count:]
+        value = (plan.value(self._mode),)
+        return (
+            cpu.Kernel("forward", self._inputs, self._parameters, value, (), "rows", plan.midrange()),
+            cpu.Kernel("backward", inputs, self._parameters, outputs, sums, "rows", plan.midrange(names)),
+        )
 
 
 class Kernels:

@@ -51,6 +51,7 @@ _NEVER_POSITIVE = {"exp": "act_expn", "expm1": "act_expm1n", "exp_hi": "act_expn
 _FALLING_SQUARE = {"exp_square": "act_expsqn", "expsq_hi": "act_expsqn_hi", "expsq_lo": "act_expsqn_lo"}
 _ALWAYS = {"tanh": ("act_tanh_by_expm1", "act_tanh_h"), "mills": ("act_mills", "act_mills_h")}
 _WITH_HALF = frozenset({"exp", "expm1", "exp_square"})
+_MIDRANGE = {"exp_mid": "act_exp_mid{half}({{0}})", "expsq_mid": "act_expsq_mid{half}({{0}}, {{1}})"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def _negative_exponentials(node: Node, uses: Counter[Node]) -> Iterator[Node]:
 def _hot_form(node: Node, hot: _Hot) -> str | None:
     """A cheaper C form that the node's operands and users allow."""
     half = "_h" if hot.narrow and node.op in _WITH_HALF else ""
+    if node.op in _MIDRANGE:
+        return _MIDRANGE[node.op].format(half="_h" if hot.narrow else "")
     if _is_negative_abs(node):
         return "(-__builtin_fabsf({1}))" if node.args[1].op != "neg" else "(-__builtin_fabsf({2}))"
     if node.op in _NEVER_POSITIVE and (node in hot.negative or _never_positive(node.args[0])):
@@ -104,7 +107,7 @@ def _hot_form(node: Node, hot: _Hot) -> str | None:
         return f"{_NEVER_POSITIVE[node.op]}{half}({{0}})"
     if node.op in _FALLING_SQUARE and node.args[1].is_const and number_of(node.args[1]) < 0:
         return f"{_FALLING_SQUARE[node.op]}{half}({{0}}, {{1}})"
-    if node.op == "log1p" and node.args[0].op == "exp" and _never_positive(node.args[0].args[0]):
+    if node.op == "log1p" and node.args[0].op in ("exp", "exp_mid") and _never_positive(node.args[0].args[0]):
         return f"act_log1p_unit{'_h' if hot.narrow else ''}({{0}})"
     return f"{_ALWAYS[node.op][hot.narrow]}({{0}})" if node.op in _ALWAYS else None
 

@@ -30,6 +30,16 @@
 #define ACT_ESTRIN(x, s, ...) ACT_E4_(x, s, __VA_ARGS__)
 #define ACT_E4_(x, s, a, b, c, d, e) ACT_FMA(ACT_FMA(a, s, ACT_FMA(b, x, c)), s, ACT_FMA(d, x, e))
 
+/* The same of degree 8 and 10; fourth = s^2. */
+#define ACT_ESTRIN8(x, s, fourth, ...) ACT_E8_(x, s, fourth, __VA_ARGS__)
+#define ACT_E8_(x, s, fourth, a, b, c, d, e, f, g, h, i) \
+    ACT_FMA(ACT_FMA(a, fourth, ACT_FMA(ACT_FMA(b, x, c), s, ACT_FMA(d, x, e))), fourth, \
+            ACT_FMA(ACT_FMA(f, x, g), s, ACT_FMA(h, x, i)))
+#define ACT_ESTRIN10(x, s, fourth, ...) ACT_E10_(x, s, fourth, __VA_ARGS__)
+#define ACT_E10_(x, s, fourth, a, b, c, d, e, f, g, h, i, j, k) \
+    ACT_FMA(ACT_FMA(ACT_FMA(a, s, ACT_FMA(b, x, c)), fourth, ACT_FMA(ACT_FMA(d, x, e), s, ACT_FMA(f, x, g))), fourth, \
+            ACT_FMA(ACT_FMA(h, x, i), s, ACT_FMA(j, x, k)))
+
 /* n + 127 in the low bits: shifted by 23 they are 2^n. */
 #define ACT_MAGIC_EXPONENT 12583039.0f
 
@@ -76,16 +86,36 @@ ACT_FN float act_expsqn_hi(float x, float c) {
 ACT_FN float act_expsqn_lo(float x, float c) { return act_expn_lo(act_expsqn_y_(x, c)); }
 ACT_FN float act_expsqn(float x, float c) { return act_expsqn_hi(x, c) * act_expsqn_lo(x, c); }
 
+/* For |y| <= 40 (|c x^2| <= 40; kernels/midrange.py keeps below that), where neither the
+ * result nor its square is out of range.
+ * 2^n is added to the exponent's bits, for the low bits of t are n: sooner done than a product. */
+ACT_FN float act_mid_t_(float y) { return ACT_FMA(y, ACT_LOG2E, ACT_MAGIC); }
+ACT_FN float act_mid_scaled_(float p, float t) {
+    return act_float_((int32_t)((uint32_t)act_bits_(p) + ((uint32_t)act_bits_(t) << 23)));
+}
+ACT_FN float act_exp_mid(float y) {
+    const float t = act_mid_t_(y), n = t - ACT_MAGIC, r = ACT_FMA(n, -ACT_LN2_LO, ACT_FMA(n, -ACT_LN2_HI, y));
+    return act_mid_scaled_(act_expn_p_(r), t);
+}
+ACT_FN float act_expsq_mid(float x, float c) {
+    const float q = c * x, y = q * x, t = act_mid_t_(y), n = t - ACT_MAGIC;
+    const float low = ACT_FMA(ACT_FMA(c, x, -q), x, ACT_FMA(q, x, -y));
+    return act_mid_scaled_(act_expn_p_(ACT_FMA(n, -ACT_LN2_HI, y) + ACT_FMA(n, -ACT_LN2_LO, low)), t);
+}
+
 /* log1p on [0, 1]. */
-ACT_FN float act_log1p_unit(float z) { return ACT_FMA(z * z, ACT_HORNER(8, z, ACT_C_LOG1P_UNIT), z); }
+ACT_FN float act_log1p_unit(float z) {
+    const float s = z * z;
+    return ACT_FMA(s, ACT_ESTRIN8(z, s, s * s, ACT_C_LOG1P_UNIT), z);
+}
 
 /* The largest finite number instead of infinity and NaN, for a >= 0. */
 ACT_FN float act_finite_(float a) { return act_float_(act_bits_(a) < 0x7f7fffff ? act_bits_(a) : 0x7f7fffff); }
 /* Phi(-a) exp(a^2/2) for a >= 0. v comes from a and w: taken from w alone, the
  * rounding of a + 3.75 would cost 2 ULP more. */
 ACT_FN float act_mills(float a) {
-    const float w = 1.0f / (a + 3.75f), v = ACT_FMA(act_finite_(a), w + w, -1.0f);
-    return ACT_HORNER(10, v, ACT_C_MILLS_V) * w;
+    const float w = 1.0f / (a + 3.75f), v = ACT_FMA(act_finite_(a), w + w, -1.0f), s = v * v;
+    return ACT_ESTRIN10(v, s, s * s, ACT_C_MILLS_V) * w;
 }
 
 /* tanh from expm1(-2|x|), which does not cancel near 0. */
@@ -105,6 +135,11 @@ ACT_FN float act_expn_h(float y) {
     const float p = ACT_FMA(ACT_FMA(ACT_HORNER(2, r, ACT_C_EXPN_H), r, 1.0f), r, 1.0f);
     return (p * act_float_(act_expn_scale_(t))) * 5.42101086e-20f;
 }
+ACT_FN float act_exp_mid_h(float y) {
+    const float t = act_mid_t_(y), r = ACT_FMA(t - ACT_MAGIC, -0.693147181f, y);
+    return act_mid_scaled_(ACT_FMA(ACT_FMA(ACT_HORNER(2, r, ACT_C_EXPN_H), r, 1.0f), r, 1.0f), t);
+}
+ACT_FN float act_expsq_mid_h(float x, float c) { return act_exp_mid_h((c * x) * x); }
 ACT_FN float act_expsqn_h(float x, float c) { return act_expn_h((c * x) * x); }
 ACT_FN float act_log1p_unit_h(float z) { return ACT_FMA(z * z, ACT_HORNER(4, z, ACT_C_LOG1P_UNIT_H), z); }
 ACT_FN float act_mills_h(float a) {

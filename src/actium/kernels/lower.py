@@ -86,7 +86,7 @@ class Lowering:
         return row.expand is not None or (row.torch if self.target == "torch" else row.c) is not None
 
     def _gather(self, node: Node, product: _Product, above: bool) -> None:
-        if _is_constant(node):
+        if is_constant(node):
             product.constant = mul(product.constant, node) if above else div(product.constant, node)
         elif node.op == "neg":
             product.constant = neg(product.constant)
@@ -215,7 +215,7 @@ def _falls(node: Node) -> bool:
 
 def _zero_if(gone: Node, value: Node, result: Node) -> Node:
     """0 where a factor has underflowed: `value` may be infinite there, and 0·inf is not the limit."""
-    return result if _is_constant(value) or _is_bounded(value) else where(gone, const(0.0), result)
+    return result if is_constant(value) or _is_bounded(value) else where(gone, const(0.0), result)
 
 
 def _times(nodes: Iterable[Node]) -> Node:
@@ -225,7 +225,8 @@ def _times(nodes: Iterable[Node]) -> Node:
     return total
 
 
-def _is_constant(node: Node) -> bool:
+def is_constant(node: Node) -> bool:
+    """Whether neither an input nor a parameter is in it."""
     return all(n.op not in ("input", "param") for n in walk(node))
 
 

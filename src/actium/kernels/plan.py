@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from actium.kernels.lower import Lowering, Target
+from actium.kernels.midrange import Midrange, midrange
 from actium.symbolic.derivative import derivative
 from actium.symbolic.graph import Formula, Node, mul, parameter, variable
 from actium.symbolic.limits import guard
@@ -61,6 +62,15 @@ class Plan:
         gradient = variable(self._gradient_name())
         roots = (self._finish(self.slope(n).root, lowering) for n in names)
         return str(gradient.value), tuple(mul(gradient, root) for root in roots)
+
+    def midrange(self, names: tuple[str, ...] = ()) -> Midrange | None:
+        """The cheap form of the value, or of the gradients by `names`; the modes "c" and "c_half" share it."""
+        exact = (self.formula.root,) if not names else tuple(self.slope(n).root for n in names)
+        found = midrange(exact, self.formula.inputs)
+        if found is None or not names:
+            return found
+        gradient = variable(self._gradient_name())
+        return Midrange(found.condition, tuple(mul(gradient, root) for root in found.roots))
 
     def _finish(self, exact: Node, lowering: Lowering) -> Node:
         root = lowering.lower(exact)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actium.symbolic import expansions as ex
+from actium.symbolic import midrange as mid
 from actium.symbolic.graph import Node, const, neg, op, power, where
 
 Ball = Any  # flint.arb; the package is imported only where balls are made.
@@ -37,6 +38,7 @@ class Primitive:
         soft: An equal graph whose torch autodiff is stable, where `torch` and `expand` have none.
         decay: The factorisation for products, where the function has an exponential tail.
         square_decay: That of the function's square, where it is not twice the function's.
+        midrange: An equal graph for operands of moderate size, where a simpler one is right there.
         infix: Printed between its operands (or before, if unary).
         internal: Made by lowering only; neither parsed nor printed for users.
     """
@@ -53,6 +55,7 @@ class Primitive:
     soft: Callable[..., Node] | None = None
     decay: Callable[..., ex.Decay | None] | None = None
     square_decay: Callable[..., ex.Decay] | None = None
+    midrange: Callable[..., Node] | None = None
     infix: str | None = None
     internal: bool = False
 
@@ -236,7 +239,7 @@ def _arithmetic(P: type[Primitive]) -> list[Primitive]:
 def _exponentials(P: type[Primitive]) -> list[Primitive]:
     return [
         P("exp", 1, "torch.exp({0})", "act_exp({0})", "e^{{{0}}}", lambda u: u.exp(), lambda u, y: (y,),
-          lambda u, y: (y,), decay=ex.exp_decay),
+          lambda u, y: (y,), decay=ex.exp_decay, midrange=mid.exp),
         P("exp2", 1, "torch.exp2({0})", "act_exp2({0})", "2^{{{0}}}", lambda u: (u * _flint().arb.const_log2()).exp(),
           lambda u, y: (y * _flint().arb.const_log2(),), lambda u, y: (_LN2 * y,)),
         P("expm1", 1, "torch.expm1({0})", "act_expm1({0})", r"\left(e^{{{0}}} - 1\right)", lambda u: u.expm1(),
@@ -254,7 +257,7 @@ def _gates(P: type[Primitive]) -> list[Primitive]:
     return [
         P("sigmoid", 1, "torch.sigmoid({0})", None, r"\sigma({0})", _sigmoid_ball,
           lambda u, y: (y * _sigmoid_ball(-u),), lambda u, y: (y * op("sigmoid", neg(u)),),
-          expand=ex.sigmoid, soft=ex.sigmoid, decay=ex.sigmoid_decay),
+          expand=ex.sigmoid, soft=ex.sigmoid, decay=ex.sigmoid_decay, midrange=mid.sigmoid),
         P("logsigmoid", 1, None, None, r"\ln\sigma({0})", lambda u: -_softplus_ball(-u),
           lambda u, y: (_sigmoid_ball(-u),), lambda u, y: (op("sigmoid", neg(u)),),
           expand=lambda u: neg(ex.softplus(neg(u)))),
@@ -269,17 +272,17 @@ def _gates(P: type[Primitive]) -> list[Primitive]:
           lambda u, y: (u.sinh(),), lambda u, y: (op("sinh", u),)),
         P("sech", 1, None, None, r"\operatorname{{sech}}({0})", _sech_ball, lambda u, y: (-y * u.tanh(),),
           lambda u, y: (neg(y * op("tanh", u)),), expand=ex.sech, decay=ex.sech_decay,
-          square_decay=ex.sech_square_decay),
+          square_decay=ex.sech_square_decay, midrange=mid.sech),
         P("tanh_softplus", 1, None, None, r"\tanh(\operatorname{{softplus}}({0}))", _tanh_softplus_ball,
           lambda u, y: (_squared(_sech_softplus_ball(u)) * _sigmoid_ball(u),),
           lambda u, y: (y * op("tanh_softplus_rate", u),),
-          expand=ex.tanh_softplus, decay=ex.tanh_softplus_decay),
+          expand=ex.tanh_softplus, decay=ex.tanh_softplus_decay, midrange=mid.tanh_softplus),
         P("tanh_softplus_rate", 1, None, None, r"\left(\ln\tanh\operatorname{{softplus}}\right)'({0})",
           _tanh_softplus_rate_ball, lambda u, y: (_tanh_softplus_rate_slope(u, y),),
           lambda u, y: (y * ex.tanh_softplus_rate_slope(u),), expand=ex.tanh_softplus_rate),
         P("mish_slope", 1, None, None, r"\operatorname{{mish}}'({0})", _mish_slope_ball,
           lambda u, y: (_mish_slope_slope(u),), lambda u, y: (ex.mish_slope_derivative(u),),
-          decay=ex.mish_slope_decay),
+          decay=ex.mish_slope_decay, midrange=mid.mish_slope),
         P("sech_softplus", 1, None, None, r"\operatorname{{sech}}(\operatorname{{softplus}}({0}))", _sech_softplus_ball,
           lambda u, y: (-y * _tanh_softplus_ball(u) * _sigmoid_ball(u),),
           lambda u, y: (neg(y * op("tanh_softplus", u) * op("sigmoid", u)),),
@@ -289,7 +292,7 @@ def _gates(P: type[Primitive]) -> list[Primitive]:
         P("exp_square", 2, "_exp_square({0}, {1})", "(act_expsq_hi({0}, {1}) * act_expsq_lo({0}, {1}))",
           "e^{{{1} {0}^2}}", _gauss_ball,
           lambda u, c, y: (2 * c * u * y, u * u * y),
-          lambda u, c, y: (2.0 * (c * (u * y)), u * u * y), decay=ex.exp_square_decay),
+          lambda u, c, y: (2.0 * (c * (u * y)), u * u * y), decay=ex.exp_square_decay, midrange=mid.exp_square),
     ]  # fmt: skip
 
 
@@ -317,10 +320,11 @@ def _others(P: type[Primitive]) -> list[Primitive]:
           lambda u, y: (_erf_slope_ball(u),), lambda u, y: (two_over_sqrt_pi * op("exp_square", u, const(-1.0)),)),
         P("erfc", 1, "torch.erfc({0})", "act_erfc({0})", r"\operatorname{{erfc}}({0})", lambda u: u.erfc(),
           lambda u, y: (-_erf_slope_ball(u),),
-          lambda u, y: (neg(two_over_sqrt_pi * op("exp_square", u, const(-1.0))),), decay=ex.erfc_decay),
+          lambda u, y: (neg(two_over_sqrt_pi * op("exp_square", u, const(-1.0))),), decay=ex.erfc_decay,
+          midrange=mid.erfc),
         P("ndtr", 1, "(0.5 * torch.erfc({0} * -0.7071067811865476))", None, r"\Phi({0})", _ndtr_ball,
           lambda u, y: (_normal_density_ball(u),), lambda u, y: (density * op("exp_square", u, const(-0.5)),),
-          decay=ex.ndtr_decay),
+          decay=ex.ndtr_decay, midrange=mid.ndtr),
     ]  # fmt: skip
 
 
@@ -350,6 +354,8 @@ def _machine_only(P: type[Primitive]) -> list[Primitive]:
         P("expsq_hi", 2, None, "act_expsq_hi({0}, {1})", "", internal=True),
         P("expsq_lo", 2, None, "act_expsq_lo({0}, {1})", "", internal=True),
         P("mills", 1, None, "act_mills({0})", "", internal=True),
+        P("exp_mid", 1, None, "act_exp_mid({0})", "", internal=True),
+        P("expsq_mid", 2, None, "act_expsq_mid({0}, {1})", "", internal=True),
     ]
 
 

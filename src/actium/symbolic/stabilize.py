@@ -25,6 +25,7 @@ from actium.symbolic.graph import (
     rebuild,
     remake,
     sub,
+    walk,
     where,
 )
 
@@ -311,6 +312,45 @@ _EVEN = frozenset({"cosh", "sech", "square", "cos", "hypot1"})
 _ODD = frozenset({"tanh", "sinh", "atan", "asinh", "erf", "sin", "tanhshrink", "softsign", "isru"})
 
 
+def _cancel_rules(node: Node) -> Node | None:
+    """p·(t/p) → t for a factor p of parameters alone: the chain rule makes them of θ·f(x/θ)."""
+    if node.op not in ("mul", "div"):
+        return None
+    above: list[Node] = []
+    below: list[Node] = []
+    _factors(node, above, below)
+    for p in above:
+        if p in below and not p.is_const and all(n.op != "input" for n in walk(p)):
+            once = _dropped(node, p, True)
+            return None if once is None else _dropped(once, p, False)
+    return None
+
+
+def _dropped(node: Node, factor: Node, above: bool) -> Node | None:
+    """Without one such factor above (or below) the fraction bar; all else stays in its order, which keeps its range."""
+    if node is factor and above:
+        return const(1.0)
+    if node.op not in ("mul", "div"):
+        return None
+    for k, other in ((0, 1), (1, 0)):
+        rest = _dropped(node.args[k], factor, above != (node.op == "div" and k == 1))
+        if rest is not None:
+            args = {k: rest, other: node.args[other]}
+            return remake(node, (args[0], args[1]))
+    return None
+
+
+def _factors(node: Node, above: list[Node], below: list[Node]) -> None:
+    if node.op == "mul":
+        _factors(node.args[0], above, below)
+        _factors(node.args[1], above, below)
+    elif node.op == "div":
+        _factors(node.args[0], above, below)
+        _factors(node.args[1], below, above)
+    elif not _is_one(node):
+        above.append(node)
+
+
 def _where_rules(node: Node) -> Node | None:
     """A `where` inside a branch under the same condition is decided already."""
     if node.op != "where":
@@ -334,6 +374,7 @@ RULES: tuple[Rule, ...] = (
     _normal_rules,
     _root_rules,
     _where_rules,
+    _cancel_rules,
     _factor_rules,
     _mish_rules,
 )

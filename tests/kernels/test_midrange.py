@@ -1,0 +1,119 @@
+"""The cheap form for moderate arguments: what it is, when it holds, and that an element's neighbours do not matter."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from actium.catalogue import ENTRIES, get
+from actium.define import formula
+from actium.kernels.midrange import midrange
+from actium.op import Op
+from actium.symbolic.graph import Formula, Node, const, mul, op, parameter, variable, walk
+from actium.symbolic.limits import _ieee
+from samples import bits, identify
+
+X = variable("x")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+WITH = [n for n in ENTRIES if get(n).activation().op.plan.midrange(("x",)) is not None]
+OUTLIERS = (math.inf, -math.inf, math.nan, 3e4, -3e4, 90.0, -90.0, 33.0, -33.0)
+
+
+def count(root: Node, name: str) -> int:
+    return sum(node.op == name for node in walk(root))
+
+
+def slope_form(name: str) -> Node:
+    form = get(name).activation().op.plan.midrange(("x",))
+    assert form is not None
+    return form.roots[0]
+
+
+def test_the_slopes_of_gates_take_one_exponential_and_one_division():
+    for name in ("silu", "swish", "gelu_tanh", "mish", "sigmoid", "tanh"):
+        assert count(slope_form(name), "exp_mid") == 1, name
+        assert count(slope_form(name), "div") == 1, name
+
+
+def test_there_is_none_without_exponentials_or_with_one_inside_another():
+    for name in ("relu", "softsign", "polynomial", "hardswish"):
+        assert get(name).activation().op.plan.midrange() is None, name
+    assert midrange((op("exp", op("exp", X)),), ("x",)) is None
+
+
+@pytest.mark.parametrize("name", WITH)
+def test_the_condition_fails_for_infinity_nan_and_large_arguments(name):
+    activation = get(name).activation()
+    form = activation.op.plan.midrange()
+    if form is None:
+        form = activation.op.plan.midrange(("x",))
+    values = {parameter(n): v for n, v in activation.op.defaults.items()}
+    assert _ieee(form.condition, {**values, X: 1.0}) == 1.0
+    for x in (math.inf, -math.inf, math.nan, 1e6, -1e6):
+        assert _ieee(form.condition, {**values, X: x}) == 0.0, x
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+@pytest.mark.parametrize("name", WITH)
+def test_an_element_does_not_depend_on_outliers_beside_it(name, dtype):
+    activation = get(name).activation()
+    x = torch.linspace(-9, 9, 1200).to(dtype)
+    mixed = x.clone()
+    mixed[torch.arange(len(OUTLIERS)) * 50 + 7] = torch.tensor(OUTLIERS).to(dtype)
+    kept = bits(mixed) == bits(x)
+
+    def both(t):
+        t = t.clone().requires_grad_()
+        y = activation(t)
+        return y, torch.autograd.grad(y, t, torch.ones_like(y))[0]
+
+    for alone, beside in zip(both(x), both(mixed), strict=True):
+        assert torch.equal(bits(alone)[kept], bits(beside)[kept])
+    for position in (~kept).nonzero().flatten().tolist():  # and the outliers are what they are alone
+        for one, many in zip(both(mixed[position : position + 1]), both(mixed), strict=True):
+            assert torch.equal(one.nan_to_num(7.0), many[position : position + 1].nan_to_num(7.0))
+
+
+@pytest.mark.parametrize("outlier", [0.5, math.inf, -200.0])
+def test_in_place_is_the_same_also_where_a_block_is_computed_twice(outlier):
+    x = torch.randn(1500)
+    x[100] = outlier
+    expected = get("silu").activation()(x)
+    got = x.clone()
+    get("silu").activation()(got, inplace=True)
+    assert torch.equal(got, expected)
+
+
+def test_a_numerator_that_could_overflow_is_not_formed():
+    x, p = X, parameter("p")
+    big = mul(mul(mul(p, p), mul(p, p)), op("sigmoid", x))
+    form = midrange((mul(big, op("sigmoid", -x)),), ("x",))
+    assert form is not None
+    # p⁴ = 1.8e19 at most, e^32 = 8e13: together with another p⁴ this would not be a float32.
+    wide = midrange((mul(mul(big, mul(p, p)), mul(mul(p, p), op("sigmoid", -x))),), ("x",))
+    assert wide is not None
+    assert count(form.roots[0], "div") < count(wide.roots[0], "div")
+
+
+@pytest.mark.parametrize("value", [1e10, 1e-10, -3.0, 0.0])
+def test_unusual_parameters_take_the_form_that_is_right_for_them(value):
+    swish = formula("x * sigmoid(b * x)", b=1.0)
+    x = torch.linspace(-9, 9, 1001, requires_grad=True)
+    y = swish(x, b=value)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    wide = x.detach().double().requires_grad_()
+    exact = swish(wide, b=value)
+    (slope,) = torch.autograd.grad(exact.sum(), wide)
+    torch.testing.assert_close(y.double(), exact, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), slope, rtol=1e-5, atol=2e-6)
+
+
+def test_several_inputs_are_bounded_each():
+    gate = Op(Formula(op("sigmoid", X) * variable("up"), ("x", "up")), {})
+    x, up = torch.linspace(-30, 30, 999), torch.full((999,), 1e30)
+    torch.testing.assert_close(
+        gate.many((x, up), (), None), torch.sigmoid(x.double()).mul(1e30).float(), rtol=1e-6, atol=0
+    )
+    assert midrange((op("exp", X) + const(1.0),), ("x", "up")) is not None
