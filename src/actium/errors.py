@@ -56,6 +56,10 @@ class CheckError(ActiumError, ValueError):
     """A check id, a claim or a budget that does not exist or cannot be read."""
 
 
+class BenchError(ActiumError, ValueError):
+    """A size, a format, a pass or a device that cannot be measured."""
+
+
 class RecordError(ActiumError, ValueError):
     """JSON that is not a certificate, with the place where it differs."""
 

@@ -93,6 +93,7 @@ class Entry:
         note: What goes wrong in the usual code for it, and what this entry does instead.
         aliases: Other names.
         torch_name: Its name in `torch.nn.functional`, if PyTorch has it.
+        torch_form: Where that name is another entry's: the call of it in `torch.nn.functional` that gives this one.
         stable: Makes the formula in the form that computes well, where rewriting does not find that form by itself.
         calling: How it is called, where that is not f(x, *parameters): a key of `build.CALLING`.
         ordered: Parameters of which each must be less than the next.
@@ -112,6 +113,7 @@ class Entry:
     note: str = ""
     aliases: tuple[str, ...] = ()
     torch_name: str | None = None
+    torch_form: str | None = None
     stable: Callable[[], Formula] | None = None
     calling: str = "plain"
     ordered: tuple[str, ...] = ()
@@ -177,6 +179,18 @@ class Entry:
         from actium.catalogue.build import build
 
         return build(self)
+
+    @property
+    def torch_target(self) -> str | None:
+        """PyTorch's own function as a target text, without the parameters; None where PyTorch has none.
+
+        Example:
+            >>> from actium.catalogue import get
+            >>> get("gelu_tanh").torch_target, get("tanh_exp").torch_target
+            ("torch.nn.functional:gelu(approximate='tanh')", None)
+        """
+        form = self.torch_form or self.torch_name
+        return None if form is None else f"torch.nn.functional:{form}"
 
     @property
     def doc(self) -> str:

@@ -88,6 +88,7 @@ ENTRIES = (
         formula="gelu(x, 'tanh')",
         range="[-0.17004075057125406, inf)",
         source="Hendrycks & Gimpel 2016, arXiv:1606.08415; PyTorch, gelu(approximate='tanh')",
+        torch_form="gelu(approximate='tanh')",
         aliases=("gelu_new", "gelu_pytorch_tanh"),
         note="1 + tanh(u) cancels for negative u; x·σ(2u) does not.",
     ),

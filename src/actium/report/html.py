@@ -87,7 +87,6 @@ def _page(
 ) -> str | None:
     """The page, or None if it would be too large."""
     views = [View(c, detail or TINY, f"t{i}") for i, c in enumerate(certificates, 1)]
-    style = files("actium.report").joinpath("templates", "page.css").read_text(encoding="utf-8")
     counts = {v: n for v in _VERDICTS if (n := sum(c.verdict == v for c in certificates))}
     values: dict[str, Any] = {
         "views": views,
@@ -100,10 +99,20 @@ def _page(
         "not_checked_count": len(not_checked),
         "environment": environment,
         "axes": _axes(views) if detail and detail.brief else {},
-        "style": Markup(style),
-        "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     }
-    return _joined(_templates().get_template("page.html.j2").generate(values))
+    return _joined(rendered("page.html.j2", values))
+
+
+def rendered(template: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """The pieces of a page made of `base.html.j2`: its one style is inside, and its policy allows no other.
+
+    Args:
+        template: Its name.
+        values: What it prints; everything is cleaned, shortened and escaped, except `Markup`. `environment` is needed.
+    """
+    style = files("actium.report").joinpath("templates", "page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return _templates().get_template(template).generate(values, style=Markup(style), style_hash=digest)
 
 
 def _joined(pieces: Iterable[str]) -> str | None:

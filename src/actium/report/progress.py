@@ -1,6 +1,6 @@
 """How far a run is, on a terminal.
 
-Stage: outcomes → [bar].
+Stage: outcomes, or steps → [bar].
 """
 
 from __future__ import annotations
@@ -9,12 +9,45 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from actium.report.clean import clean, shortened
 from actium.report.terminal import console
 from actium.running.jobs import Outcome
 from actium.verify.certificate import Certificate
+
+
+def _bar(screen: Console) -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(None), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), console=screen, transient=True)
+
+
+class Steps:
+    """A bar on stderr for steps that say themselves what they do.
+
+    Args:
+        total: How many there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._screen = console(stderr=True)
+        self._progress = _bar(self._screen)
+        self._task = self._progress.add_task("", total=total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def at(self, done: int, what: str) -> None:
+        """So many are done, and this goes on now."""
+        text = shortened(clean(what), max(self._screen.width - 40, 20))
+        self._progress.update(self._task, completed=done, description=text)
 
 
 class Bar:
@@ -28,8 +61,7 @@ class Bar:
     def __init__(self, targets: Sequence[str], show: Callable[[Certificate], None]) -> None:
         self._show = show
         self._screen = console(stderr=True)
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(None), MofNCompleteColumn())
-        self._progress = Progress(*columns, TimeElapsedColumn(), console=self._screen, transient=True)
+        self._progress = _bar(self._screen)
         self._task = self._progress.add_task(self._text("checking", targets[0]), total=len(targets))
 
     def __enter__(self) -> Self:

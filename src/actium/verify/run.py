@@ -184,7 +184,22 @@ def _accuracy(q: Quantity) -> Accuracy:
 
 def saved_bytes(case: Case, dtype: torch.dtype) -> float | None:
     """Bytes per element that autograd keeps between forward and backward, each storage once."""
-    count = 4096
+    x = torch.linspace(-3, 3, 4096).to(dtype)
+    call = case.runner.as_is() if dtype not in case.runner.refused else case.runner.converted(dtype)
+    try:
+        with guarded():
+            return kept_bytes(call, x.clone().requires_grad_()) / x.numel()
+    except SubjectError:
+        return None
+
+
+def kept_bytes(call: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> int:
+    """Bytes that autograd keeps between the forward and the backward pass of a call, each storage once.
+
+    Example:
+        >>> kept_bytes(torch.sigmoid, torch.zeros(100, requires_grad=True))
+        400
+    """
     storages: dict[int, int] = {}
 
     def keep(t: torch.Tensor) -> torch.Tensor:
@@ -192,16 +207,10 @@ def saved_bytes(case: Case, dtype: torch.dtype) -> float | None:
             storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
         return t
 
-    x = torch.linspace(-3, 3, count).to(dtype)
-    call = case.runner.as_is() if dtype not in case.runner.refused else case.runner.converted(dtype)
-    try:
-        with guarded(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-            leaf = x.clone().requires_grad_()
-            output = call(leaf.clone())  # Kept alive while the storages are counted, so that none is reused.
-    except SubjectError:
-        return None
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        output = call(x.clone())  # Kept alive while the storages are counted, so that none is reused.
     del output
-    return sum(storages.values()) / count
+    return sum(storages.values())
 
 
 def _properties(case: Case, obstacle: str | None) -> dict[str, Any]:
