@@ -265,4 +265,4 @@ def _memory(step: _Step, x: Tensor, spot: Spot) -> tuple[float | None, float]:
 def _difference(y: Tensor, truth: Tensor) -> float:
     a, b = (t.detach()[:_COMPARED].double() for t in (y, truth))
     same = (a == b) | (a.isnan() & b.isnan())
-    return float((a - b).abs().masked_fill(same, 0.0).nan_to_num(nan=torch.inf).max())
+    return float((a - b).abs().masked_fill(same, 0.0).nan_to_num(nan=torch.inf, posinf=torch.inf).max())

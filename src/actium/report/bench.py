@@ -32,6 +32,7 @@ NOTE = (
     "fastest copy of a tensor of the same size."
 )
 _WIDE = 98
+_NAME_WIDTH = 24
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
@@ -128,7 +129,7 @@ def report_view(report: Report, width: int) -> RenderableType:
 
 def _target(report: Report, case: Case, cells: Sequence[Cell], width: int) -> Iterator[RenderableType]:
     yield Text(shortened(clean(case.target), width), style="bold")
-    yield pairs((clean(c.name), clean(c.what)) for c in case.contenders)
+    yield pairs((_short(c.name), clean(c.what)) for c in case.contenders)
     for cell in cells:
         yield Text()
         yield Text(f"  {place_text(cell)}")
@@ -146,9 +147,13 @@ def _target(report: Report, case: Case, cells: Sequence[Cell], width: int) -> It
         yield Text()
         yield Text(f"  first call in a fresh process, empty caches, forward and backward of {ELEMENTS:,} elements")
         yield pairs(
-            (f"{clean(c.contender)}, {c.dtype}", clean(c.reason) if c.seconds is None else time_text(c.seconds))
+            (f"{_short(c.contender)}, {c.dtype}", clean(c.reason) if c.seconds is None else time_text(c.seconds))
             for c in starts
         )
+
+
+def _short(name: str) -> str:
+    return shortened(clean(name), _NAME_WIDTH)
 
 
 def _cell_table(case: Case, cell: Cell, width: int) -> Table:
@@ -156,7 +161,7 @@ def _cell_table(case: Case, cell: Cell, width: int) -> Table:
     first = case.contenders[0].name
     wide = width >= _WIDE
     memory = wide and any(r.peak is not None for r in cell.results.values())
-    table.add_column("", no_wrap=True, max_width=24)
+    table.add_column("", no_wrap=True)
     heads = ["time", "quartiles", f"× {first}", "95 %", "of copy"]
     for head in [*heads, *(["keeps", "peak B/el"] if memory else []), *(["differs by"] if wide else [])]:
         table.add_column(head, justify="right", no_wrap=True)
@@ -165,7 +170,7 @@ def _cell_table(case: Case, cell: Cell, width: int) -> Table:
         row.append(share_text(result.share))
         row += [per_element(result.saved), per_element(result.peak)] if memory else []
         row += ["" if result.difference is None else f"{result.difference:.2g}"] if wide else []
-        table.add_row(Text(shortened(clean(name), 24), style="bold" if result.ratio is None else ""), *row)
+        table.add_row(Text(_short(name), style="bold" if result.ratio is None else ""), *row)
     return table
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from actium.bench.cases import Case, Contender
 from actium.bench.cells import Cell, Result
 from actium.bench.cold import Cold
@@ -25,7 +23,6 @@ def cell(target: str, elements: int, which: str = "both", scale: float = 1.0, **
     return Cell(target, spot, "C copy", 4e-5 * scale, 20 * elements, results, {"compile": "no compiler"})
 
 
-@pytest.fixture
 def report() -> Report:
     contenders = [("actium", "as actium computes it"), ("torch", "torch.nn.functional.silu"), ("compile", "compiled")]
     made = tuple(Contender(n, what, lambda x: x) for n, what in contenders)
