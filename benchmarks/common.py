@@ -1,48 +1,19 @@
-"""Shared by the benchmark scripts: interleaved timing, the machine's description, result files."""
+"""Shared by the benchmark scripts: the machine's description and result files. The clock is that of `actium.bench`."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import math
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from actium import bench
+
 RESULTS = Path(__file__).parent / "results"
-
-
-def interleaved(calls: dict[str, Callable[[], object]], seconds: float = 1.0) -> dict[str, float]:
-    """Median seconds of one call of each, measured in turns so that all see the same machine.
-
-    Each turn repeats a short call until it takes about a millisecond.
-    """
-    repeats = {}
-    for name, call in calls.items():
-        for _ in range(3):
-            call()
-        begin = time.perf_counter()
-        call()
-        repeats[name] = max(1, math.ceil(1e-3 / max(time.perf_counter() - begin, 1e-7)))
-    samples: dict[str, list[float]] = {name: [] for name in calls}
-    end = time.perf_counter() + seconds * len(calls)
-    while time.perf_counter() < end or len(samples[next(iter(calls))]) < 5:
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            for _ in range(repeats[name]):
-                call()
-            samples[name].append((time.perf_counter() - begin) / repeats[name])
-    return {name: statistics.median(values) for name, values in samples.items()}
-
-
-def geometric_mean(values: list[float]) -> float:
-    """The mean of ratios."""
-    return math.exp(sum(map(math.log, values)) / len(values))
+interleaved = bench.interleaved
 
 
 def machine() -> dict[str, object]:

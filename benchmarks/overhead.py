@@ -7,25 +7,18 @@ Run: `python benchmarks/overhead.py`.
 from __future__ import annotations
 
 import json
-import time
 
 import torch
 import torch.nn.functional as F
-from common import save
+from common import interleaved, save
 
 import actium
 
 
 def best(calls: dict, turns: int = 400, repeats: int = 100) -> dict[str, float]:
-    """Microseconds a call: the smallest of many short turns, taken in rotation."""
-    least = dict.fromkeys(calls, float("inf"))
-    for _ in range(turns):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            for _ in range(repeats):
-                call()
-            least[name] = min(least[name], (time.perf_counter() - begin) / repeats)
-    return {name: round(value * 1e6, 3) for name, value in least.items()}
+    """Microseconds a call: the smallest of many short turns."""
+    samples = interleaved(calls, 0.0, turns=turns, repeats=repeats)
+    return {name: round(samples.least(name) * 1e6, 3) for name in calls}
 
 
 def main() -> None:

@@ -1,85 +1,145 @@
-"""Forward + backward of actium's functions against PyTorch's own, and against torch.compile at 1 Mi.
+"""Forward + backward of actium's functions against PyTorch's own, torch.compile and, with --full, the formula as typed.
 
-The floor: forward reads x and writes y, backward reads x and grad and writes the gradient, so 5 tensors cross the
-memory bus where they do not fit the cache. Run: `python benchmarks/speed.py [--quick]`. Ratios above 1 mean faster.
+Run: `python benchmarks/speed.py [--full] [--quick]`. Ratios above 1 mean that actium is faster. Without options it
+writes the table of README.md: eight functions, three sizes, two formats. `--full` takes all of torch.nn's, smooth and
+cheap ones apart, four sizes and three formats; the composite, too, and the share of the bandwidth of the fastest copy,
+measured in the same turns. The floor: forward reads x and writes y, backward reads x and grad and writes the gradient,
+so five tensors cross the memory bus where they do not fit the cache. torch.compile takes part at 1 Mi only, because
+every compile takes seconds; with --full, as long as `--minutes` lasts.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 
-import torch
-import torch.nn.functional as F
-from common import geometric_mean, interleaved, save
+from common import save
 
-import actium
+from actium.bench.cases import Case, case_of
+from actium.bench.cells import Cell, measure
+from actium.bench.grid import grid_of, size_text
+from actium.bench.records import geometric_mean
 
-FUNCTIONS = {
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "mish": F.mish,
-    "tanh": torch.tanh,
-    "elu": F.elu,
-    "softplus": F.softplus,
-    "softsign": F.softsign,
-    "logsigmoid": F.logsigmoid,
-}
-SIZES = {"64Ki": 1 << 16, "1Mi": 1 << 20, "8Mi": 1 << 23}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TABLE = ("silu", "gelu", "mish", "tanh", "elu", "softplus", "softsign", "logsigmoid")
+SMOOTH = (*TABLE, "gelu_tanh", "sigmoid", "celu", "selu", "tanhshrink")
+CHEAP = (
+    "relu",
+    "leaky_relu",
+    "hardtanh",
+    "relu6",
+    "hardsigmoid",
+    "hardswish",
+    "hardshrink",
+    "softshrink",
+    "threshold",
+)
+COMPILED = 1 << 20
+OTHERS = ("torch", "compile", "composite")
+# From here on a call is long beside the clock's noise, and six turns take a second.
+LARGE = 1 << 23
 
 
-def step(function, x, grad):
-    """One forward and backward, gradient released as an optimiser would."""
+def without(case: Case, *names: str) -> Case:
+    """The case, with fewer contenders."""
+    return replace(case, contenders=tuple(c for c in case.contenders if c.name not in names))
 
-    def run():
-        function(x).backward(grad)
-        x.grad = None
 
-    return run
+def row_of(cell: Cell, group: str) -> dict[str, object]:
+    """Microseconds, ratios and the share of the copy's bandwidth."""
+    spot, results = cell.spot, cell.results
+    row: dict[str, object] = {"function": cell.target, "group": group}
+    row |= {"size": size_text(spot.elements), "dtype": spot.dtype}
+    row |= {name: round(r.seconds.median * 1e6, 1) for name, r in results.items()}
+    for name, result in results.items():
+        if result.ratio is not None:
+            key = "ratio" if name == "torch" else f"ratio_to_{name}"
+            row[key] = round(result.ratio.median, 3)
+            row[f"{key}_interval"] = [round(result.ratio.low, 3), round(result.ratio.high, 3)]
+    row["copy"] = round(cell.copy_seconds * 1e6, 1)
+    row["share_of_copy"] = round(results["actium"].share, 3)
+    row["share_of_copy_torch"] = round(results["torch"].share, 3)
+    return row
+
+
+def line_of(row: dict) -> str:
+    """One line on the terminal."""
+    text = f"{row['function']:12}{row['size']:>6} {row['dtype']:9}{row['actium']:>11.1f}"
+    for name, key in zip(OTHERS, ("ratio", "ratio_to_compile", "ratio_to_composite"), strict=True):
+        text += f"{row[name]:11.1f}{row[key]:7.2f}" if name in row else " " * 18
+    return f"{text}{100 * row['share_of_copy']:7.0f} %"
+
+
+def measured(options: argparse.Namespace, names: dict[str, str]) -> Iterator[dict]:
+    """A row for every cell."""
+    sizes = ["16Ki,256Ki,1Mi,16Mi"] if options.full else ["64Ki,1Mi,8Mi"]
+    dtypes = ["float32,bfloat16,float16"] if options.full else ["float32,bfloat16"]
+    seconds = (0.05 if options.quick else 0.1) if options.full else (0.15 if options.quick else 0.6)
+    end = time.monotonic() + 60 * options.minutes
+    for name, group in names.items():
+        case = case_of(name)
+        for spot in grid_of(sizes, dtypes):
+            compiles = spot.elements == COMPILED and not options.no_compile
+            left_out = [*([] if options.full else ["composite"])]
+            left_out += [] if compiles and (not options.full or time.monotonic() < end) else ["compile"]
+            budget = 0.0 if options.full and spot.elements >= LARGE else seconds
+            cell = measure(without(case, *left_out), spot, budget, memory=False)
+            if cell.failed:
+                raise SystemExit(f"{name}, {spot}: {cell.failed}")
+            yield row_of(cell, group)
+
+
+def summary_of(rows: list[dict]) -> dict[str, object]:
+    """Geometric means, the worst cells, the share of the copy's bandwidth by size."""
+    summary: dict[str, object] = {"cells": len(rows)}
+    for name, key in zip(OTHERS, ("ratio", "ratio_to_compile", "ratio_to_composite"), strict=True):
+        with_it = [row for row in rows if key in row]
+        if with_it:
+            end = "" if name == "torch" else f"_to_{name}"
+            worst = sorted(with_it, key=lambda row: row[key])
+            summary[f"geometric_mean{end}"] = round(geometric_mean([row[key] for row in with_it]), 3)
+            summary[f"worst{end}"] = worst[0][key]
+            summary[f"slower{end}"] = sum(row[f"{key}_interval"][1] < 1 for row in with_it)
+            summary[f"worst_cells{end}"] = [
+                f"{row['function']} {row['size']} {row['dtype']} {row[key]}" for row in worst[:5]
+            ]
+    by_size: dict[str, list[float]] = {}
+    for row in rows:
+        by_size.setdefault(row["size"], []).append(row["share_of_copy"])
+    return summary | {"median_share_of_copy": {size: statistics.median(v) for size, v in by_size.items()}}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="all functions of torch.nn, four sizes, three formats")
     parser.add_argument("--quick", action="store_true", help="short samples, nothing written")
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
-    parser.add_argument("--only", default="", help="comma-separated functions")
+    parser.add_argument("--minutes", type=float, default=9.0, help="with --full, start no compile after these")
+    parser.add_argument("--only", default="", help="comma-separated functions, nothing written")
     options = parser.parse_args()
-    seconds = 0.15 if options.quick else 0.6
-    chosen = {k: v for k, v in FUNCTIONS.items() if not options.only or k in options.only.split(",")}
-    rows, ratios, compiled_ratios = [], [], []
-    head = f"{'torch µs':>10}{'actium µs':>10}{'ratio':>7}{'compile µs':>12}{'ratio':>7}"
-    print(f"{'function':12}{'size':>6} {'dtype':9}{head}")
-    for name, reference in chosen.items():
-        ours = getattr(actium, name)
-        torch.compiler.reset()  # else the eighth function hits the recompile limit and runs uncompiled
-        compiled = torch.compile(reference)
-        for size_name, size in SIZES.items():
-            for dtype_name, dtype in DTYPES.items():
-                x = torch.randn(size).to(dtype).requires_grad_()
-                grad = torch.randn(size).to(dtype)
-                calls = {"torch": step(reference, x, grad), "actium": step(ours, x, grad)}
-                if size_name == "1Mi" and not options.no_compile:
-                    calls["compile"] = step(compiled, x, grad)
-                times = interleaved(calls, seconds)
-                row = {"function": name, "size": size_name, "dtype": dtype_name}
-                row |= {k: round(v * 1e6, 1) for k, v in times.items()}
-                row["ratio"] = round(times["torch"] / times["actium"], 3)
-                ratios.append(times["torch"] / times["actium"])
-                tail = ""
-                if "compile" in times:
-                    row["ratio_to_compile"] = round(times["compile"] / times["actium"], 3)
-                    compiled_ratios.append(times["compile"] / times["actium"])
-                    tail = f"{times['compile'] * 1e6:12.0f}{compiled_ratios[-1]:7.2f}"
-                cells = f"{row['torch']:10.0f}{row['actium']:10.0f}{row['ratio']:7.2f}{tail}"
-                print(f"{name:12}{size_name:>6} {dtype_name:9}{cells}")
-                rows.append(row)
-    summary = {"geometric_mean": round(geometric_mean(ratios), 3), "worst": round(min(ratios), 3)}
-    if compiled_ratios:
-        summary["geometric_mean_to_compile"] = round(geometric_mean(compiled_ratios), 3)
-        summary["worst_to_compile"] = round(min(compiled_ratios), 3)
-    print(summary)
-    if not options.quick and not options.only:
-        save("speed", {"summary": summary, "rows": rows})
+    groups = {"smooth": SMOOTH, "cheap": CHEAP} if options.full else {"smooth": TABLE}
+    names = {name: group for group, members in groups.items() for name in members}
+    chosen = {n: g for n, g in names.items() if not options.only or n in options.only.split(",")}
+    heads = "".join(f"{f'{name} µs':>11}{'ratio':>7}" for name in OTHERS)
+    print(f"{'function':12}{'size':>6} {'dtype':9}{'actium µs':>11}{heads}{'of copy':>9}")
+    begin, rows = time.monotonic(), []
+    for row in measured(options, chosen):
+        print(line_of(row), flush=True)
+        rows.append(row)
+    summary = {g: summary_of([r for r in rows if r["group"] == g]) for g in groups if g in chosen.values()}
+    for group, found in summary.items():
+        print(f"\n{group}")
+        for key, value in found.items():
+            print(f"  {key}: {value}")
+    print(f"{time.monotonic() - begin:.0f} s")
+    if options.quick or options.only:
+        return
+    if options.full:
+        save("grid", {"summary": summary, "rows": rows})
+    else:
+        save("speed", {"summary": summary["smooth"], "rows": rows})
 
 
 if __name__ == "__main__":

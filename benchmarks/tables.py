@@ -77,6 +77,48 @@ def speed() -> str:
     return "\n".join(lines) + f"\n\n{note} Measured {measured_on(result)}, by `benchmarks/speed.py`."
 
 
+def grid() -> str:
+    """All of torch.nn's functions, smooth and cheap: `speed.py --full`."""
+    result = newest("grid")
+    lines = [
+        "| functions | cells | to torch | slower | to torch.compile, 1Mi | to the composite | worst cells |",
+        "|---|" + "---|" * 6,
+    ]
+    for group, s in result["results"]["summary"].items():
+        means = [s.get(f"geometric_mean{end}") for end in ("", "_to_compile", "_to_composite")]
+        torch, compiled, composite = ("" if m is None else f"{m:.2f}×" for m in means)
+        worst = "; ".join(s["worst_cells"][:3])
+        lines.append(f"| {group} | {s['cells']} | {torch} | {s['slower']} | {compiled} | {composite} | {worst} |")
+    note = "Geometric means; a cell is slower where the whole 95 % interval of its ratio to PyTorch is below 1."
+    return "\n".join(lines) + f"\n\n{note} Measured {measured_on(result)}, by `benchmarks/speed.py --full`."
+
+
+def bandwidth() -> str:
+    """Cheap functions on large tensors, forward and backward, as shares of the copy's bandwidth."""
+    result = newest("bandwidth")
+    dtypes = ("float32", "bfloat16", "float16")
+    lines = [f"| function | {' | '.join(dtypes)} |", "|---|---|---|---|"]
+    cells: dict[str, dict[str, dict]] = {}
+    for row in result["results"]["rows"]:
+        if row["pass"] == "both":
+            cells.setdefault(row["function"], {})[row["dtype"]] = row
+    for name, found in cells.items():
+        both = [(100 * found[d]["share_of_copy_torch"], 100 * found[d]["share_of_copy"]) for d in dtypes]
+        lines.append(f"| {name} | {' | '.join(f'{theirs:.0f} % → **{ours:.0f} %**' for theirs, ours in both)} |")
+    return "\n".join(lines) + f"\n\nMeasured {measured_on(result)}, by `benchmarks/bandwidth.py`."
+
+
+def channels() -> str:
+    """Parameters per channel."""
+    result = newest("channels")
+    others = ("torch", "compile", "composite")
+    lines = ["| function | channels | format | to torch | to torch.compile | to the composite |", "|---|" + "---|" * 5]
+    for row in result["results"]["rows"]:
+        ratios = [f"{row[k]:.1f}×" if (k := f"ratio_to_{name}") in row else "" for name in others]
+        lines.append(f"| {row['function']} | {row['channels']} | {row['dtype']} | {' | '.join(ratios)} |")
+    return "\n".join(lines) + f"\n\nMeasured {measured_on(result)}, by `benchmarks/channels.py`."
+
+
 def startup() -> str:
     start, call = newest("startup"), newest("overhead")
     lines = ["| what | seconds |", "|---|---|"]
@@ -87,11 +129,21 @@ def startup() -> str:
     return "\n".join(lines) + f"\n\n{note} Measured {measured_on(start)}, by {scripts}."
 
 
+TABLES = {
+    "accuracy": accuracy,
+    "speed": speed,
+    "grid": grid,
+    "bandwidth": bandwidth,
+    "channels": channels,
+    "startup": startup,
+}
+
+
 def rendered(text: str) -> str:
     """The README with its tables made anew."""
 
     def replace(match: re.Match[str]) -> str:
-        table = {"accuracy": accuracy, "speed": speed, "startup": startup}[match[1]]()
+        table = TABLES[match[1]]()
         return f"<!-- table {match[1]} -->\n\n{table}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", replace, text, flags=re.DOTALL)
