@@ -132,7 +132,7 @@ def measure(
     steps, failed = dict[str, _Step](), dict[str, str]()
     with _settings(case, spot):
         for contender in case.contenders:
-            say(f"{'compiling' if contender.compiled else 'preparing'} {contender.name}")
+            say("torch.compile compiles" if contender.compiled else f"preparing {contender.name}")
             try:
                 steps[contender.name] = _prepared(contender, spot, x, grad)
             except SubjectError as error:
