@@ -159,6 +159,8 @@ _IEEE: dict[str, Callable[..., Any]] = {
     "exp_hi": np.exp,
     "exp_lo": _lo,
     "expsq_hi": _expsq,
+    "exp_mid": np.exp,
+    "expsq_mid": _expsq,
     "expsq_lo": lambda u, c: _lo(c * u * u),
     "mills": lambda u: np.float64(math.nan if math.isnan(u) else 0.0 if math.isinf(u) else 0.4),
     "lt": np.less,
