@@ -181,7 +181,7 @@ def test_an_interrupted_run_loses_nothing_that_is_finished(tmp_path: Path):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130
-    assert err == f"interrupted: 1 finished; those are in {kept}, and the same command goes on from there\n"
+    assert err == f"interrupted: 1 finished; what is done is kept in {kept}, and the same command goes on from there\n"
     (file,) = kept.iterdir()
     assert json.loads(file.read_text())["certificates"][0]["verdict"] == "pass"
 

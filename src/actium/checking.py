@@ -57,8 +57,9 @@ def check(
         fused: Judge what actium makes of a formula. Without it, formula text is judged as it would run in plain
             PyTorch, typed as it stands.
         only: Check ids to judge by; all of them if not given.
-        claims: Properties to hold it to, such as `{"odd": True, "range": "[0, 1)"}`, besides those in the attribute
-            `__actium_claims__` of a function, a class or a module; see `verify.claims.PROPERTIES`.
+        claims: Properties to hold it to, such as `{"odd": True, "range": "[0, 1)"}`, besides those that an
+            `Activation` was made with, or in the attribute `__actium_claims__` of a function, a class or a module;
+            see `verify.claims.PROPERTIES`.
         full: Run float32 on all 2^32 inputs instead of a sample. The target needs a formula: text, a catalogue
             name, or code that can be traced. Then `only` is not taken.
         out: With `full`, a directory that keeps results, so that an interrupted run goes on where it stopped.
@@ -155,10 +156,11 @@ def _declared(value: Any) -> Mapping[str, Any]:
     while isinstance(value, functools.partial):
         value = value.func
     activation = value.activation if isinstance(value, ActivationModule) else value
-    entry = getattr(activation, "entry", None) if isinstance(activation, Activation) else None
-    if entry is not None:
-        usual = not isinstance(value, ActivationModule) or _values_of(value) == entry.defaults
-        return entry.claims() if usual else {}
+    if isinstance(activation, Activation):
+        usual = activation is value or _values_of(value) == defaults_of(activation)
+        entry = getattr(activation, "entry", None)
+        declared = activation.claims if entry is None else entry.claims()
+        return declared if usual else {}
     try:
         declared = getattr(value, ATTRIBUTE, {})
     except Exception:  # foreign code: a __getattr__ may do anything

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from actium.errors import ParameterError
+from actium.errors import CheckError, ParameterError
 from actium.kernels.dispatch import SERIAL, Library, safe_name
 from actium.kernels.plain import (
     dispatch_modes,
@@ -50,6 +50,12 @@ class Activation:
         source: Where the formula comes from.
         doc: What to know about it.
         output_slope: The derivative as a formula of the output `y`, where that is exact. Allows in-place training.
+        claims: What is declared of it at the parameters' initial values, such as `{"odd": True, "range": "[0, 1)"}`;
+            `actium check` holds it to that. The properties are `verify.claims.PROPERTIES`.
+
+    Raises:
+        ParameterError: If the parameters are not those of the formula.
+        CheckError: If a claim is no property, or its value cannot be one.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Activation:
         source: str | None = None,
         doc: str | None = None,
         output_slope: Formula | None = None,
+        claims: Mapping[str, Any] | None = None,
     ) -> None:
         if formula.parameters != tuple(p.name for p in parameters):
             raise ParameterError(
@@ -71,6 +78,7 @@ class Activation:
         self.parameters = parameters
         self.name = self.__name__ = safe_name(name)
         self.source_note = source
+        self.claims = _checked(claims)
         self.__doc__ = doc or f"{self.name}(x) = {formula}"
         self._defaults: tuple[float, ...] = tuple(p.init for p in parameters)
         self._by_name = {p.name: k for k, p in enumerate(parameters)}
@@ -257,21 +265,46 @@ class Activation:
         return activation_html(self)
 
     def __reduce__(self) -> Any:
-        state = {"name": self.name, "source": self.source_note, "doc": self.__doc__, "output_slope": self._output_slope}
+        state = {"name": self.name, "source": self.source_note, "doc": self.__doc__}
+        state |= {"output_slope": self._output_slope, "claims": self.claims}
         return functools.partial(Activation, **state), (self.formula, self.parameters)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Activation:
         return self  # immutable
 
 
-@overload
-def activation(function: Callable[..., Any], *, name: str | None = ..., source: str | None = ...) -> Activation: ...
+def _checked(*several: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Claims that are known properties with values that they can have, joined."""
+    joined: dict[str, Any] = {}
+    for claims in several:
+        if claims is not None and not isinstance(claims, Mapping):
+            raise CheckError(f"claims are a mapping such as {{'odd': True}}, got {str(claims)[:64]!r}")
+        joined |= claims or {}
+    if joined:
+        from actium.verify.claims import claims_of
+
+        claims_of(joined)
+    return joined
+
+
 @overload
 def activation(
-    function: None = ..., *, name: str | None = ..., source: str | None = ...
+    function: Callable[..., Any],
+    *,
+    name: str | None = ...,
+    source: str | None = ...,
+    claims: Mapping[str, Any] | None = ...,
+) -> Activation: ...
+@overload
+def activation(
+    function: None = ..., *, name: str | None = ..., source: str | None = ..., claims: Mapping[str, Any] | None = ...
 ) -> Callable[[Callable[..., Any]], Activation]: ...
 def activation(
-    function: Callable[..., Any] | None = None, *, name: str | None = None, source: str | None = None
+    function: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    source: str | None = None,
+    claims: Mapping[str, Any] | None = None,
 ) -> Activation | Callable[[Callable[..., Any]], Activation]:
     """Make an `Activation` of a Python function of one tensor, written with torch operations.
 
@@ -283,12 +316,15 @@ def activation(
         function: The function; leave it out to use this as a decorator with arguments.
         name: A name instead of the function's.
         source: Where the formula comes from.
+        claims: What is declared of it, for `actium check`; see `Activation`. They join those in the function's own
+            `__actium_claims__`.
 
     Returns:
         The activation.
 
     Raises:
         TraceError: If the function does something that has no elementwise formula.
+        CheckError: If a claim is no property, or its value cannot be one.
 
     Example:
         >>> import torch, actium
@@ -301,7 +337,7 @@ def activation(
     if function is None:
 
         def decorate(f: Callable[..., Any]) -> Activation:
-            return activation(f, name=name, source=source)
+            return activation(f, name=name, source=source, claims=claims)
 
         return decorate
     from actium.symbolic.trace import trace
@@ -315,11 +351,17 @@ def activation(
         name="activation" if chosen == "<lambda>" else chosen,
         source=source,
         doc=doc,
+        claims=_checked(getattr(function, "__actium_claims__", None), claims),
     )
 
 
 def formula(
-    text: str, *, name: str = "activation", source: str | None = None, **parameters: float | Parameter
+    text: str,
+    *,
+    name: str = "activation",
+    source: str | None = None,
+    claims: Mapping[str, Any] | None = None,
+    **parameters: float | Parameter,
 ) -> Activation:
     """Make an `Activation` of a formula's text in `x`.
 
@@ -329,6 +371,7 @@ def formula(
         text: For example `"x * tanh(exp(x))"`.
         name: A name for messages and classes.
         source: Where the formula comes from.
+        claims: What is declared of it, for `actium check`; see `Activation`.
         **parameters: The other names in the text: numbers (fixed) or `learnable(…)`.
 
     Returns:
@@ -336,6 +379,7 @@ def formula(
 
     Raises:
         FormulaError: If the text is not a formula; the message points at the offending piece.
+        CheckError: If a claim is no property, or its value cannot be one.
 
     Example:
         >>> import torch, actium
@@ -345,7 +389,7 @@ def formula(
     """
     described = tuple(_describe(n, p) for n, p in parameters.items())
     parsed = parse(text, parameters={p.name: p.init for p in described})
-    return Activation(parsed, described, name=name, source=source)
+    return Activation(parsed, described, name=name, source=source, claims=claims)
 
 
 def _describe(name: str, value: float | Parameter) -> Parameter:

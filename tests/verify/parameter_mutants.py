@@ -196,6 +196,43 @@ class Unused(nn.Module):
         return F.silu(x)
 
 
+class LeavesOutTheFirst(nn.Module):
+    """A leaky ReLU with a slope for each channel, by a loop that starts at 1."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.full((channels,), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() < 2 or x.shape[1] != len(self.slope):
+            raise ValueError(f"expected {len(self.slope)} channels")
+        rest = [torch.where(x[:, c] > 0, x[:, c], self.slope[c].to(x.dtype) * x[:, c]) for c in range(1, x.shape[1])]
+        return torch.stack([torch.relu(x[:, 0]), *rest], 1)
+
+
+class UnusedCoefficient(nn.Module):
+    """A cubic whose last coefficient is never read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.5, 1.0, 0.25, 0.125]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, c, _ = self.weight.to(x.dtype)
+        return torch.tanh(a + x * (b + x * c))
+
+
+class OneCoefficientAsANumber(nn.Module):
+    """A leaky ReLU with two slopes, of which one gets no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slopes = nn.Parameter(torch.tensor([0.25, 1.5]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > 0, self.slopes[1].item() * x, self.slopes[0].to(x.dtype) * x)
+
+
 class SoftplusClipping(nn.Module):
     """Meant to clip softly at θ. θ·(softplus(x/θ) − log(1 + e^−|x/θ|)) is max(x, 0), whatever θ is."""
 
@@ -366,6 +403,9 @@ MUTANTS = {
     "never used, so without gradient": Specimen("dead-parameter", Unused(), None, "warn"),
     "never used": Specimen("ineffective-parameter", Unused(), None, "warn"),
     "cancels": Specimen("ineffective-parameter", SoftplusClipping(), None, "warn"),
+    "one element read as a number": Specimen("dead-parameter", OneCoefficientAsANumber(), None),
+    "one channel left out": Specimen("ineffective-parameter", LeavesOutTheFirst(), None, "warn"),
+    "one coefficient not used": Specimen("ineffective-parameter", UnusedCoefficient(), None, "warn"),
     "even, and NaN at 0": Specimen("degenerate-parameter", LearnableClipping(), None, "warn"),
     "no way back from below 0": Specimen("degenerate-parameter", ReluGate(), None, "warn"),
     "even, and sound": Specimen("degenerate-parameter", AbsGain(), None, "info"),

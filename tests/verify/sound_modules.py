@@ -93,6 +93,76 @@ class Temperature(nn.Module):
         return torch.softmax(x * torch.exp(self.log_t), -1)
 
 
+class Wide(nn.Module):
+    """Computes in float32 at least, parameters too, and casts once."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.wide(x if x.dtype == torch.float64 else x.float()).to(x.dtype)
+
+
+class Spline(Wide):
+    """Straight lines between 64 knots in [-3, 3]: between the usual samples, many knots are used by none of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heights = nn.Parameter(torch.linspace(-1, 1, 64).tanh())
+
+    def wide(self, x: Tensor) -> Tensor:
+        heights = self.heights.to(x.dtype)
+        place = ((x.clamp(-3, 3) + 3) * (63 / 6)).clamp(0, 62.999)
+        left = place.detach().nan_to_num(0).long()
+        return heights[left] * (1 - (place - left)) + heights[left + 1] * (place - left)
+
+
+class LargestOfLines(Wide):
+    """max(aᵢ·x + bᵢ); at the start the third line is the largest nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slopes = nn.Parameter(torch.tensor([0.25, 1.0, 0.5]))
+        self.heights = nn.Parameter(torch.tensor([0.0, 0.0, -0.25]))
+
+    def wide(self, x: Tensor) -> Tensor:
+        return (x.unsqueeze(-1) * self.slopes.to(x.dtype) + self.heights.to(x.dtype)).max(-1).values
+
+
+class ManyChannels(Wide):
+    """Slopes for up to 16 channels, of which an input may have fewer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.full((16,), 0.25))
+
+    def wide(self, x: Tensor) -> Tensor:
+        count = x.shape[1] if x.dim() > 1 else 1
+        slope = self.slope.to(x.dtype)[:count].reshape(-1, *[1] * max(x.dim() - 2, 0))
+        return torch.where(x > 0, x, slope * torch.where(x > 0, 0, x))
+
+
+class Table(Wide):
+    """A gain for each integer in [-100, 100], as an embedding has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gains = nn.Parameter(torch.linspace(0.5, 1.5, 201))
+
+    def wide(self, x: Tensor) -> Tensor:
+        index = x.detach().round().clamp(-100, 100).nan_to_num(0).long() + 100
+        return x * self.gains.to(x.dtype)[index]
+
+
+class Mixture(Wide):
+    """A mixture with softmax weights, one of them tiny."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([0.0, 1.0, -20.0]))
+
+    def wide(self, x: Tensor) -> Tensor:
+        a, b, c = torch.softmax(self.logits.to(x.dtype), 0)
+        return a * torch.relu(x) + b * torch.tanh(x) + c * x
+
+
 SOUND: dict[str, nn.Module] = {
     "torch.nn.PReLU": nn.PReLU(),
     "torch.nn.PReLU(8)": nn.PReLU(8),
@@ -105,4 +175,9 @@ SOUND: dict[str, nn.Module] = {
     "used in training only": Noisy(),
     "tied": Tied(),
     "temperature": Temperature(),
+    "spline": Spline(),
+    "largest of several lines": LargestOfLines(),
+    "more channels than the input": ManyChannels(),
+    "table": Table(),
+    "mixture": Mixture(),
 }

@@ -7,7 +7,16 @@ import math
 import pytest
 import torch
 from mutants import Specimen
-from parameter_mutants import MUTANTS, Frozen, LearnableClipping, OffSwish, SoftExponential, Swish
+from parameter_mutants import (
+    MUTANTS,
+    Frozen,
+    LearnableClipping,
+    OffSwish,
+    OneCoefficientAsANumber,
+    SoftExponential,
+    Swish,
+    UnusedCoefficient,
+)
 from sound_modules import SOUND
 from torch import Tensor, nn
 
@@ -51,6 +60,13 @@ def test_mutant_is_rejected_and_the_finding_names_the_parameter(name: str):
     assert {f.check for f in found} == {mutant.check}
     registered = {f"parameter:{n}" for n, _ in mutant.call.named_parameters()}
     assert all(f.subject in (registered or {"module"}) and f.suggestion for f in found)
+
+
+def test_the_elements_that_do_nothing_are_named():
+    (found,) = judge(UnusedCoefficient(), "ineffective-parameter").findings
+    assert "weight[3] (1 of 4 elements)" in found.message
+    (found,) = judge(OneCoefficientAsANumber(), "dead-parameter").findings
+    assert "slopes[1] (1 of 2 elements)" in found.message
 
 
 @pytest.mark.parametrize("name", SOUND)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -133,6 +136,39 @@ def test_an_attribute_declares_for_functions_classes_and_modules() -> None:
     for target, says in ((plain, "range"), (Module(), "odd")):
         (found,) = actium.check(target, only=IDS, dtypes=("float16",)).of("claim")
         assert f"declared {says}" in found.message
+
+
+def test_an_activation_declares_where_it_is_made() -> None:
+    def plain(x, slope=actium.learnable(0.5)):
+        return torch.where(x < 0, slope * x, x)
+
+    plain.__actium_claims__ = {"monotone": "increasing"}
+    made = actium.activation(plain, claims={"odd": True})
+    assert made.claims == {"monotone": "increasing", "odd": True}
+    for target in (made, made.module(), pickle.loads(pickle.dumps(made)), copy.deepcopy(made.module())):
+        certificate = actium.check(target, only=IDS, dtypes=("float16",))
+        (found,) = certificate.of("claim")
+        assert "declared odd" in found.message
+        states = certificate.properties["claims"]
+        assert states["monotone=increasing"] == "proven"
+        assert states["odd"].startswith("refuted")
+    other = actium.check(made.module(slope=1.0), only=IDS, dtypes=("float16",))
+    assert other.checks_not_run["claim"] == "no property is declared"
+
+
+def test_a_file_may_declare_where_it_defines(tmp_path: Path) -> None:
+    code = 'import actium\nhalf = actium.formula("max(x, 0) / 2", claims={"range": "[0, 1)"})\n'
+    (tmp_path / "declares_a_range.py").write_text(code)
+    (found,) = actium.check(f"{tmp_path}/declares_a_range.py:half", only=IDS, dtypes=("float16",)).of("claim")
+    assert "declared range" in found.message
+
+
+@pytest.mark.parametrize("claims", [{"colour": True}, {"lipschitz": -1}, {"range": "wide"}, ["odd"]])
+def test_what_cannot_be_declared_is_refused_at_once(claims: Any) -> None:
+    with pytest.raises(CheckError):
+        actium.formula("tanh(x)", claims=claims)
+    with pytest.raises(CheckError):
+        actium.activation(claims=claims)(torch.tanh)
 
 
 def test_a_broken_attribute_is_a_finding_and_no_crash() -> None:

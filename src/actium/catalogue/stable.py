@@ -43,14 +43,15 @@ def softplus_clip() -> Formula:
     or a < 2, min(t, a) + log1p(z·w) − log1p(e^−|t−a|) is used: its first term dominates there.
     """
     beta, theta = parameter("beta"), parameter("theta")
-    scaled, a = beta * _X, beta * theta
-    t = where(scaled >= 0.0, scaled, neg(scaled))
+    t, a = beta * _X, beta * theta
     product = op("tanh", 0.5 * t) * op("tanh", 0.5 * a)
-    near = op("log1p", product) - op("log1p", neg(product))
-    gap = where(t >= a, a - t, t - a)
-    far = where(t >= a, a, t) + op("log1p", op("exp", neg(t + a))) - op("log1p", op("exp", gap))
-    size = where(t < 0.25, near, where(a < 2.0, near, far))
-    return Formula(where(scaled >= 0.0, size, neg(size)) / beta, ("x",), ("theta", "beta"))
+    near = op("log1p", product) - op("log1p", neg(product))  # odd by itself
+    size = op("abs", t)
+    # Not −|size − a|: where they are equal both this and the first term have the slope of the same side.
+    gap = where(size >= a, a - size, size - a)
+    far = where(size >= a, a, size) + op("log1p", op("exp", neg(size + a))) - op("log1p", op("exp", gap))
+    signed = where(t >= 0.0, far, neg(far))
+    return Formula(where(op("or", size < 0.25, a < 2.0), near, signed) / beta, ("x",), ("theta", "beta"))
 
 
 # --- Soft exponential ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from actium.cli.common import FAILED, INTERRUPTED, PLEASE_REPORT, UNUSABLE, comp
 from actium.errors import CheckError
 from actium.running.files import write
 from actium.running.jobs import Judging, Limits, Outcome
-from actium.running.pool import Expanded, Pool, Task
+from actium.running.pool import Expanded, Pool, Reached, Task
 from actium.running.store import Store
 from actium.verify.certificate import Certificate, document
 
@@ -95,17 +95,40 @@ class Results:
 
 def run(options: Options) -> int:
     """Judge the targets and report; the exit code."""
-    finished: list[Outcome] = []
+    so_far = _SoFar()
     try:
         with Pool(options.jobs, options.limits) as pool:
-            return _report(options, *_judge(options, pool, finished))
+            return _report(options, *_judge(options, pool, so_far))
     except KeyboardInterrupt:
-        kept = "" if options.out is None else f"; those are in {options.out}, and the same command goes on from there"
-        typer.echo(f"interrupted: {len(finished)} finished{kept}", err=True)
+        typer.echo(so_far.text(options.out), err=True)
         return INTERRUPTED
 
 
-def _judge(options: Options, pool: Pool, finished: list[Outcome]) -> tuple[Results, dict[str, Any]]:
+@dataclass
+class _SoFar:
+    """What an interrupted run leaves.
+
+    Attributes:
+        finished: How many targets are.
+        swept: Target → how many of its exponents are done, and of how many, while it is swept in full.
+    """
+
+    finished: int = 0
+    swept: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def text(self, out: Path | None) -> str:
+        """What to tell who interrupted it."""
+        from actium.report.clean import clean, shortened
+
+        where = "the cache" if out is None else str(out)
+        parts = [f"interrupted: {self.finished} finished"]
+        parts += [f"{shortened(clean(t), 60)}: {a} of {b} exponents done" for t, (a, b) in self.swept.items()]
+        if self.swept or out is not None:
+            parts.append(f"what is done is kept in {where}, and the same command goes on from there")
+        return "; ".join(parts)
+
+
+def _judge(options: Options, pool: Pool, so_far: _SoFar) -> tuple[Results, dict[str, Any]]:
     expanded = pool.expand(options.targets)
     results = Results(skipped=dict(expanded.skipped), refused=dict(expanded.refused))
     store = None if options.out is None else Store(options.out, options.judging, options.limits)
@@ -114,8 +137,14 @@ def _judge(options: Options, pool: Pool, finished: list[Outcome]) -> tuple[Resul
     waiting = list(expanded.tasks)
     done: dict[str, Outcome] = {}
     with _progress(waiting) as progress:
-        for outcome in _outcomes(options, pool, expanded, store, environment):
-            finished.append(outcome)
+
+        def reached(target: str, done: int, total: int) -> None:
+            so_far.swept[target] = done, total
+            progress.reach(target, done, total)
+
+        for outcome in _outcomes(options, pool, expanded, store, environment, reached):
+            so_far.finished += 1
+            so_far.swept.pop(outcome.target, None)
             done[outcome.target] = outcome
             ready = []
             while waiting and waiting[0].target in done:
@@ -127,7 +156,12 @@ def _judge(options: Options, pool: Pool, finished: list[Outcome]) -> tuple[Resul
 
 
 def _outcomes(
-    options: Options, pool: Pool, expanded: Expanded, store: Store | None, environment: dict[str, Any]
+    options: Options,
+    pool: Pool,
+    expanded: Expanded,
+    store: Store | None,
+    environment: dict[str, Any],
+    reached: Reached,
 ) -> Iterator[Outcome]:
     """Those that are known from an earlier run, then the others as they come."""
     missing = []
@@ -137,7 +171,7 @@ def _outcomes(
             missing.append(task)
         else:
             yield known
-    for outcome in pool.judge(missing, options.judging):
+    for outcome in pool.judge(missing, options.judging, reached, None if store is None else store.partial):
         if outcome.error == CheckError.__name__:
             raise CheckError(outcome.reason)  # It is about the options, not about the target.
         if store is not None:
@@ -149,11 +183,16 @@ def _outcomes(
 
 
 class _Progress(Protocol):
+    def reach(self, target: str, done: int, total: int) -> None: ...
+
     def step(self, outcome: Outcome, ready: Sequence[Certificate]) -> None: ...
 
 
 class _Quiet:
     """Shows certificates only."""
+
+    def reach(self, target: str, done: int, total: int) -> None:
+        """Nothing to see."""
 
     def step(self, outcome: Outcome, ready: Sequence[Certificate]) -> None:
         for certificate in ready:

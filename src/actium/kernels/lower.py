@@ -226,8 +226,16 @@ def _times(nodes: Iterable[Node]) -> Node:
 
 
 def is_constant(node: Node) -> bool:
-    """Whether neither an input nor a parameter is in it."""
-    return all(n.op not in ("input", "param") for n in walk(node))
+    """Whether neither an input nor a parameter is in it. Asked of every factor, so it stops at the first."""
+    stack, seen = [node], set[Node]()
+    while stack:
+        one = stack.pop()
+        if one.op in ("input", "param"):
+            return False
+        if one not in seen:
+            seen.add(one)
+            stack.extend(one.args)
+    return True
 
 
 def _fold_constants(node: Node, args: tuple[Node, ...]) -> Node:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from actium.report.clean import clean, shortened
 from actium.report.terminal import console
@@ -62,6 +62,7 @@ class Bar:
         self._show = show
         self._screen = console(stderr=True)
         self._progress = _bar(self._screen)
+        self._inside: dict[str, TaskID] = {}
         self._task = self._progress.add_task(self._text("checking", targets[0]), total=len(targets))
 
     def __enter__(self) -> Self:
@@ -73,8 +74,16 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
+    def reach(self, target: str, done: int, total: int) -> None:
+        """Show how far one target is, in a bar of its own."""
+        if target not in self._inside:
+            self._inside[target] = self._progress.add_task(self._text("all float32 inputs", target), total=total)
+        self._progress.update(self._inside[target], completed=done, total=total)
+
     def step(self, outcome: Outcome, ready: Sequence[Certificate]) -> None:
         """Move on, and print what can be printed in order."""
+        if outcome.target in self._inside:
+            self._progress.remove_task(self._inside.pop(outcome.target))
         if ready:
             self._progress.stop()
             for certificate in ready:

@@ -9,6 +9,7 @@ reported as passed, and whatever a target does (exit, hang, crash, eat memory), 
 - `server`: a process that has torch loaded, forks a worker for each target, and holds it to its limits.
 - `spawn`: the same where there is no fork.
 - `pool`: hands out targets and collects outcomes.
+- `reach`: how far a worker is with a target that takes long.
 - `store`: finished certificates in a folder, so that a run can be taken up again.
 
 Names load on first use: the process that asks needs no torch.

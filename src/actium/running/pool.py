@@ -14,13 +14,14 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from actium.errors import RecordError, TargetError
+from actium.running import reach
 from actium.running.jobs import Judging, Limits, Outcome
 from actium.running.processes import Lost, Processes, start
 from actium.targets import place_of
@@ -32,6 +33,10 @@ _GRACE = 30.0
 _START = 600.0
 _LARGEST_ANSWER = 1 << 26
 _COUNT = itertools.count()
+# How often somebody who wants to know how far a target is gets to know it.
+_GLANCE = 0.25
+
+Reached = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Expanded:
 class _Running:
     job: dict[str, Any]
     since: float
+    reached: tuple[int, int] | None = None
 
 
 class Pool:
@@ -86,6 +92,7 @@ class Pool:
         self._processes: Processes | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="actium-", ignore_cleanup_errors=True)
         self._many = False
+        self._reached: Reached | None = None
 
     def __enter__(self) -> Self:
         self._processes = self._make()
@@ -141,14 +148,30 @@ class Pool:
             first = Outcome(target, reason=f"{where} has no activation that can be checked", error="TargetError")
         return first
 
-    def judge(self, tasks: Iterable[Task], judging: Judging) -> Iterator[Outcome]:
-        """Judge targets; outcomes come as they are ready."""
+    def judge(
+        self,
+        tasks: Iterable[Task],
+        judging: Judging,
+        reached: Reached | None = None,
+        keep: Callable[[str], Path] | None = None,
+    ) -> Iterator[Outcome]:
+        """Judge targets; outcomes come as they are ready.
+
+        Args:
+            tasks: The targets.
+            judging: What of them is judged.
+            reached: Called with a target, how much of it is done and of how much, while it is swept in full.
+            keep: The folder for what is done of a target's sweep; the cache if not given.
+        """
         tasks = list(tasks)
         threads = max(1, cpus() // max(1, min(self.jobs, len(tasks))))
         jobs = [
             {"kind": "judge", "target": t.target, "member": t.member, "judging": judging.to_json(), "threads": threads}
             for t in tasks
         ]
+        if judging.full and keep is not None:
+            jobs = [job | {"keep": str(keep(job["target"]).absolute())} for job in jobs]
+        self._reached = reached if judging.full else None
         self._many = len(jobs) > 1 and not judging.only  # A few checks by id seldom need it.
         self._prepare()
         for job, reply in self._run(jobs):
@@ -183,7 +206,7 @@ class Pool:
     def _prepared(self, job: dict[str, Any]) -> dict[str, Any]:
         one = next(_COUNT)
         answer = str(Path(self._folder.name) / f"{one}.json")
-        return job | {"id": one, "answer": answer, "limits": asdict(self.limits)}
+        return job | {"id": one, "answer": answer, "reach": f"{answer}.reach", "limits": asdict(self.limits)}
 
     def _fill(self, running: dict[int, _Running], waiting: deque[dict[str, Any]], most: int) -> None:
         assert self._processes is not None
@@ -202,7 +225,14 @@ class Pool:
         left = min(r.since for r in running.values()) + self.limits.seconds + _GRACE - time.monotonic()
         if left <= 0:
             raise Lost
-        return self._processes.wait(left)
+        if self._reached is None:
+            return self._processes.wait(left)
+        for one in running.values():
+            now = reach.look(Path(one.job["reach"]))
+            if now is not None and now != one.reached:
+                one.reached = now
+                self._reached(one.job["target"], *now)
+        return self._processes.wait(min(left, _GLANCE))
 
     def _restart(self) -> None:
         assert self._processes is not None

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -66,12 +67,18 @@ class Store:
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, RecordError):
             return None  # Not there, or not ours, or of another version: it is done again.
 
+    def partial(self, target: str) -> Path:
+        """The folder for what is done of a target that takes long; it goes when the target is finished."""
+        return self.path(target).with_suffix(".partial")
+
     def save(self, outcome: Outcome, environment: Mapping[str, Any]) -> None:
         """Keep what came of a target."""
         made = document([] if outcome.certificate is None else [outcome.certificate], environment)
         made |= {"skipped": {outcome.target: outcome.reason}} if outcome.reason is not None else {}
         made |= {"seconds": outcome.seconds, "basis": self._basis_of(outcome.target) | {"limits": self._limits}}
         write(json.dumps(made, allow_nan=False, indent=1) + "\n", self.path(outcome.target))
+        if outcome.certificate is not None:
+            shutil.rmtree(self.partial(outcome.target), ignore_errors=True)
 
     def _basis_of(self, target: str) -> dict[str, Any]:
         place = place_of(target)

@@ -8,12 +8,13 @@ it. This is the only place where the command line imports foreign code.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import torch
 
 from actium.checking import known_functions, subject_of
 from actium.errors import ActiumError, TargetError
+from actium.running import reach
 from actium.targets import members_of, resolve
 from actium.verify.certificate import Certificate
 from actium.verify.checks.composition import PRELOAD
@@ -33,7 +35,8 @@ def answer(job: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job.
 
     Args:
-        job: `kind` is "judge" (with `target`, `judging` and `member`), "members" (with `place`) or "environment".
+        job: `kind` is "judge" (with `target`, `judging` and `member`; for the sweep over all inputs `reach`, a file
+            to say in how far it is, and `keep`, a folder for what is done), "members" (with `place`) or "environment".
 
     Returns:
         `{"certificate": …}`, `{"members": …}` or `{"environment": …}`; otherwise `{"reason": …}`, with the type and
@@ -69,19 +72,22 @@ def judge(job: Mapping[str, Any]) -> dict[str, Any]:
         reason = obstacle(subject)
         if reason is not None:
             return {"reason": reason}
-    dtypes = options["dtypes"] or DEFAULT_DTYPES
     if options["full"]:
-        return {"certificate": _judge_fully(subject, dtypes).to_json()}
+        return {"certificate": _judge_fully(subject, job).to_json()}
+    dtypes = options["dtypes"] or DEFAULT_DTYPES
     certificate = check(subject, known=known_functions(), dtypes=dtypes, only=options["only"] or None)
     return {"certificate": certificate.to_json()}
 
 
-def _judge_fully(subject: Subject, dtypes: Iterable[str]) -> Certificate:
-    """Judge by all float32 inputs; a run that was interrupted goes on from what the cache holds of it."""
+def _judge_fully(subject: Subject, job: Mapping[str, Any]) -> Certificate:
+    """Judge by all float32 inputs; a run that was interrupted goes on from what was kept of it."""
     from actium.exhaustive import check_full
     from actium.kernels import cache
 
-    return check_full(subject, known=known_functions(), dtypes=dtypes, out=cache.directory() / "full")
+    kept = Path(job["keep"]) if job.get("keep") else cache.directory() / "full"
+    dtypes = job["judging"]["dtypes"] or DEFAULT_DTYPES
+    tell = functools.partial(reach.tell, Path(job["reach"])) if job.get("reach") else None
+    return check_full(subject, known=known_functions(), dtypes=dtypes, out=kept, progress=tell)
 
 
 def _members(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import math
 import re
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Union
@@ -37,7 +37,8 @@ class Node:
         value: The name of an `input` or `param`, the number of a `const`, else None.
     """
 
-    __slots__ = ("__weakref__", "_hash", "args", "op", "value")
+    # Hashed as any object, by identity: with a __hash__ in Python every set and dict of nodes is three times as slow.
+    __slots__ = ("__weakref__", "args", "op", "value")
     op: str
     args: tuple[Node, ...]
     value: float | str | None
@@ -53,16 +54,13 @@ class Node:
             found = _INTERNED.get(key)
             if found is None:
                 found = object.__new__(cls)
-                for name, part in (("op", op), ("args", args), ("value", value), ("_hash", hash(key))):
+                for name, part in (("op", op), ("args", args), ("value", value)):
                     object.__setattr__(found, name, part)
                 _INTERNED[key] = found
         return found
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Node is immutable")
-
-    def __hash__(self) -> int:
-        return self._hash  # type: ignore[attr-defined]
 
     def __reduce__(self) -> tuple[Callable[..., Node], tuple[object, ...]]:
         return (Node, (self.op, self.args, self.value))
@@ -311,22 +309,18 @@ def is_negative(node: Node) -> bool:
 def walk(*roots: Node) -> list[Node]:
     """Every node below the roots, operands before their users, each once. Iterative: depth is not limited."""
     order: list[Node] = []
-    seen: set[Node] = set()
-    stack: list[tuple[Node, Iterator[Node]]] = []
-    for root in roots:
-        if root in seen:
+    done: set[Node] = set()
+    stack = [*reversed(roots)]
+    while stack:
+        node = stack[-1]
+        waiting = [a for a in node.args if a not in done] if node not in done else None
+        if waiting:
+            stack += reversed(waiting)
             continue
-        seen.add(root)
-        stack.append((root, iter(root.args)))
-        while stack:
-            node, rest = stack[-1]
-            child = next((c for c in rest if c not in seen), None)
-            if child is None:
-                order.append(node)
-                stack.pop()
-            else:
-                seen.add(child)
-                stack.append((child, iter(child.args)))
+        stack.pop()
+        if waiting is not None:
+            done.add(node)
+            order.append(node)
     return order
 
 

@@ -47,6 +47,9 @@ class Precision:
     noise: float
 
 
+# A parameter that moves a float32 result by no more than this, relative to it, moves nothing but noise.
+INVISIBLE = 2.0**-21
+
 Indices = npt.NDArray[np.intp]
 
 WIDE = Precision(2.0**-10, 2.0**-22, 5e-7, 2.0**-48)
@@ -66,6 +69,17 @@ class Learnable:
         values = self.tensor.detach()
         low, high = float(values.min()), float(values.max())
         return f"{low:.4g}" if low == high else f"{low:.4g}…{high:.4g}"
+
+
+def nearby(p: Learnable) -> Iterator[Tensor]:
+    """Values that training may give a parameter: no element changes sign, and no two move alike."""
+    base = p.tensor.detach()
+    random = torch.rand(base.numel(), generator=torch.Generator().manual_seed(17)).reshape(base.shape).to(base.dtype)
+    away = torch.where(base < 0, -1.0, 1.0) * (0.75 + 0.5 * random)
+    for step in (1.0, 0.1):
+        yield base + step * away
+    for share in (0.75, -0.75, 0.1, -0.1):
+        yield base + share * away * torch.where(base == 0, 1.0, base.abs())
 
 
 def points() -> Floats:

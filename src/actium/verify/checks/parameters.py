@@ -18,15 +18,13 @@ from torch import Tensor
 
 from actium.verify.case import Case, case_finding, number
 from actium.verify.certificate import Finding, Severity, Worst
-from actium.verify.checks import parameter_sums, parameter_values, tensors
+from actium.verify.checks import parameter_elements, parameter_sums, parameter_values, tensors
 from actium.verify.encodings import hex_text
 from actium.verify.oracle import Floats, Oracle
 from actium.verify.subject import Runner, SubjectError, guarded
 from actium.verify.sweep import Mask
-from actium.verify.trial import MOST, Learnable, Trial
+from actium.verify.trial import INVISIBLE, MOST, Learnable, Trial, nearby
 
-# A parameter that moves a float32 result by no more than this many of its ULPs moves nothing but noise.
-_INVISIBLE = 2.0**-21
 # Differences and exact slopes further apart than this are not of the same function.
 _NEAR = 2.0**-10
 # Exact slopes are slow: so many points that the differences flag are enough to decide.
@@ -231,28 +229,17 @@ def _wrong_sum(case: Case, trial: Trial, p: Learnable, gradient: Floats) -> Iter
 # --- Does it do anything? -----------------------------------------------------------------------------------
 
 
-def _nearby(p: Learnable) -> Iterator[Tensor]:
-    """Values that training may give a parameter: no element changes sign, and no two move alike."""
-    base = p.tensor.detach()
-    random = torch.rand(base.numel(), generator=torch.Generator().manual_seed(17)).reshape(base.shape).to(base.dtype)
-    away = torch.where(base < 0, -1.0, 1.0) * (0.75 + 0.5 * random)
-    for step in (1.0, 0.1):
-        yield base + step * away
-    for share in (0.75, -0.75, 0.1, -0.1):
-        yield base + share * away * torch.where(base == 0, 1.0, base.abs())
-
-
 def _has_effect(trial: Trial, p: Learnable) -> bool:
     """Whether moving it moves any output by more than float32 rounding does."""
-    return any(trial.differ(trial.at_rest, trial.outputs_at(p, v), _INVISIBLE).any() for v in _nearby(p))
+    return any(trial.differ(trial.at_rest, trial.outputs_at(p, v), INVISIBLE).any() for v in nearby(p))
 
 
 def _has_effect_elsewhere(trial: Trial, p: Learnable) -> bool:
     """Whether it has one when the others have left their initial values: a factor of 0 hides what it scales."""
     others = [q for q in trial.parameters if q is not p]
-    with trial.moved({q: next(_nearby(q)) for q in others}):
+    with trial.moved({q: next(nearby(q)) for q in others}):
         before = trial.outputs()
-        return bool(others) and any(trial.differ(before, trial.outputs_at(p, v), _INVISIBLE).any() for v in _nearby(p))
+        return bool(others) and any(trial.differ(before, trial.outputs_at(p, v), INVISIBLE).any() for v in nearby(p))
 
 
 def _matters_in_training(trial: Trial, p: Learnable) -> bool:
@@ -283,11 +270,18 @@ def _is_used(output: Tensor, p: Learnable) -> bool:
 def dead_parameter(case: Case, trial: Trial) -> Iterator[Finding]:
     """`dead-parameter`: a gradient that is None, or 0 for every sample. `fail` if moving it moves the output.
 
-    One that neither moves the output nor gets a gradient is a `warn`, unless training mode uses it.
+    One that neither moves the output nor gets a gradient is a `warn`, unless training mode uses it. The same for
+    single elements.
     """
     for p in trial.parameters:
         gradient = trial.gradients[p]
         if not _is_zero(gradient):
+            found = parameter_elements.silent(trial, p)
+            if found.moving:
+                which = found.text(found.moving)
+                bad = [f"the gradient is 0 for every input of {which}, though moving it moves the output"]
+                fix = "use each element in differentiable operations: none by its .item(), .data or in a comparison"
+                yield _about(case, "dead-parameter", "fail", p, bad, fix)
             continue
         never = gradient is None
         if _has_effect(trial, p):
@@ -305,8 +299,17 @@ def dead_parameter(case: Case, trial: Trial) -> Iterator[Finding]:
 
 
 def ineffective_parameter(case: Case, trial: Trial) -> Iterator[Finding]:
-    """`ineffective-parameter`: ±10 %, ±75 % and steps of 0.1 and 1 move no output beyond float32's rounding."""
+    """`ineffective-parameter`: ±10 %, ±75 % and steps of 0.1 and 1 move no output beyond float32's rounding.
+
+    Of single elements, those that get no gradient either.
+    """
     for p in trial.parameters:
+        found = parameter_elements.silent(trial, p)
+        if found.idle:
+            bad = [f"changing {found.text(found.idle)} changes no output, and no gradient reaches it"]
+            fix = f"give {p.name} as many elements as forward uses, or correct what leaves these out"
+            yield _about(case, "ineffective-parameter", "warn", p, bad, fix)
+            continue
         if _has_effect(trial, p) or _has_effect_elsewhere(trial, p) or _matters_elsewhere(trial, p):
             continue
         noise = "" if _is_zero(trial.gradients[p]) else "; its gradient is rounding noise, which makes it drift"
