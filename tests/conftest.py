@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from actium.kernels import front
+
 _CACHE = "ACTIUM_CACHE_DIR"
 
 
@@ -18,6 +20,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ[_CACHE] = tempfile.mkdtemp(prefix="actium-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ[_CACHE], ignore_errors=True))
+        # Built in half a minute, so only where it is asked for: ACTIUM_FRONT=1, or by the tests of front.py.
+        if os.environ.setdefault("ACTIUM_FRONT", "0") == "1":
+            front.build()
 
 
 @pytest.fixture

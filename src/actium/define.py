@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 _empty_like = torch.empty_like
 
 
+def _no_front(input: Tensor) -> None:
+    """What stands for the compiled front door where that is not built."""
+
+
 class Activation:
     """An activation function: call it on tensors, make modules of it, ask it about itself.
 
@@ -86,6 +90,7 @@ class Activation:
         self._output_slope = output_slope
         self.op = Op(formula, {p.name: p.init for p in parameters}, self.name, output_slope)
         self._calls: dict[torch.dtype, FlatCall] = {}
+        self._front: Callable[[Tensor], Tensor | None] = _no_front
         _ = self.op.eager_function  # made now, because torch.compile could not trace the making
 
     # -- calling -----------------------------------------------------------------------------------
@@ -117,6 +122,8 @@ class Activation:
             InplaceError: If an in-place call would destroy what the backward pass needs.
         """
         if not args and not parameters and not inplace:
+            if not is_dynamo_compiling() and (y := self._front(input)) is not None:
+                return y
             # Written out, not factored: at 64 elements each call into a helper costs as much as the kernel. What has
             # no memory to read (functorch levels, sparse, fake) raises at data_ptr and goes the general way.
             if (
@@ -154,6 +161,7 @@ class Activation:
             call = self.op.flat_call(input.dtype, self._defaults)
             if call is not None:
                 self._calls[input.dtype] = call
+                self._front = call.front or _no_front
         return y
 
     def values(self, *args: ParameterValue, **parameters: ParameterValue) -> tuple[ParameterValue, ...]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from actium.errors import ChannelError, DeviceError, DtypeError, InplaceError, ParameterError
-from actium.kernels import dispatch
+from actium.kernels import dispatch, front
 from actium.kernels.dispatch import COMPUTE
 from actium.kernels.eager import compile_function
 from actium.kernels.plain import (
@@ -62,6 +62,7 @@ class Op:
         self._backward_ops: dict[str, Op] = {}
         self.kernels = dispatch.Kernels(self.plan)
         self._calls: dict[tuple[torch.dtype, tuple[float, ...]], FlatCall] = {}
+        self._fronts: dict[tuple[float, ...], Any] = {}
 
     # -- calls -------------------------------------------------------------------------------------
 
@@ -69,6 +70,10 @@ class Op:
         self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None
     ) -> Tensor:
         """Apply to one input."""
+        if not is_dynamo_compiling() and (door := self._fronts.get(parameters)) is not None:  # type: ignore[arg-type]
+            y = door(x)
+            if y is not None:
+                return y
         if (
             not is_dynamo_compiling()
             and type(x) is Tensor
@@ -85,7 +90,16 @@ class Op:
     def flat_call(self, dtype: torch.dtype, parameters: tuple[float, ...]) -> FlatCall | None:
         """The compiled form of a call with these numbers as parameters; None where there is no kernel."""
         library = self.kernels.library(dtype) if self._count == 1 else None
-        return None if library is None else FlatCall(self, parameters, library.flat())
+        return None if library is None else FlatCall(self, parameters, library.flat(), dtype)
+
+    def front(self, parameters: tuple[float, ...]) -> Any | None:
+        """The compiled front door for these numbers as parameters, if that was built."""
+        if parameters not in self._fronts:
+            door = front.make(parameters, lambda x, grad: _any_gradient(self, parameters, x, grad))
+            if door is None:
+                return None
+            self._fronts[parameters] = door
+        return self._fronts[parameters]
 
     def _remember(self, dtype: torch.dtype, parameters: tuple[float, ...]) -> None:
         """Keep the compiled form for the next call, unless a parameter is 0: as a key, −0.0 would find that of 0.0."""
@@ -93,6 +107,7 @@ class Op:
             return
         if len(self._calls) > 256:  # parameters that change all the time
             self._calls.clear()
+            self._fronts.clear()
         call = self.flat_call(dtype, parameters)
         if call is not None:
             self._calls[dtype, parameters] = call
@@ -227,11 +242,15 @@ class FlatCall:
     Attributes:
         forward: Computes small tensors, from the addresses of x and y and the count.
         apply: The same with a gradient: a tensor to a tensor, contiguous and plain, no functorch level.
+        front: The compiled front door, which does both and looks at the tensor first; None where it is not built.
     """
 
-    __slots__ = ("apply", "forward")
+    __slots__ = ("apply", "forward", "front")
 
-    def __init__(self, op: Op, parameters: tuple[float, ...], flat: dispatch.Flat) -> None:
+    def __init__(self, op: Op, parameters: tuple[float, ...], flat: dispatch.Flat, dtype: torch.dtype) -> None:
+        self.front = op.front(parameters)
+        if self.front is not None:
+            front.add(self.front, dtype, flat.forward, flat.backward)
         values = dispatch.float_array(parameters)
         self.forward = _bound(flat.forward_serial, values)
         self.apply = _flat_function(op, parameters, values, flat)

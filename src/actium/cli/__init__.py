@@ -35,6 +35,7 @@ app.command(short_help="Time activation functions.")(bench.bench)
 app.command("list")(show.list_)
 app.command(short_help="Show an activation, and draw it.")(show.show)
 app.command(short_help="Print a stand-alone PyTorch module.")(show.eject)
+app.command(short_help="Compile the front door, for small tensors.")(show.build)
 app.command(short_help="Say what is in use and whether it works.")(show.doctor)
 
 

@@ -226,14 +226,14 @@ def _try(compiler: Compiler, folder: Path) -> str | None:
     return None if right else "builds a library that computes nonsense"
 
 
-def invoke(command: Sequence[str], folder: Path) -> tuple[int, str]:
+def invoke(command: Sequence[str], folder: Path, seconds: float = BUILD_SECONDS) -> tuple[int, str]:
     """Run a compiler in `folder`, without a shell and without input.
 
     Returns:
         The exit status, and everything that it printed.
 
     Raises:
-        KernelError: If it cannot be started, or takes longer than a minute.
+        KernelError: If it cannot be started, or takes longer than `seconds`.
     """
     import signal
     import subprocess
@@ -253,12 +253,12 @@ def invoke(command: Sequence[str], folder: Path) -> tuple[int, str]:
     except (OSError, ValueError) as problem:
         raise KernelError(f"cannot start the C compiler {command[0]}: {problem}. Try: set ACTIUM_CC.") from problem
     try:
-        output, _ = process.communicate(timeout=BUILD_SECONDS)
+        output, _ = process.communicate(timeout=seconds)
     except BaseException as problem:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(problem, subprocess.TimeoutExpired):
-            raise KernelError(f"the C compiler {command[0]} was stopped after {BUILD_SECONDS:g} s.") from None
+            raise KernelError(f"the C compiler {command[0]} was stopped after {seconds:g} s.") from None
         raise
     return process.returncode, output.decode("utf-8", "replace")
 

@@ -116,7 +116,7 @@ struct ActiumBackward : public torch::autograd::Node {
     Variable result;
     PyObject* first = THPVariable_Wrap(x);
     PyObject* second = THPVariable_Wrap(grad);
-    PyObject* made = first && second ? PyObject_CallFunctionObjArgs(call->gradient, first, second, nullptr) : nullptr;
+    PyObject* made = first && second && call->gradient ? PyObject_CallFunctionObjArgs(call->gradient, first, second, nullptr) : nullptr;
     Py_XDECREF(first);
     Py_XDECREF(second);
     const bool good = made != nullptr && THPVariable_Check(made);
@@ -221,7 +221,20 @@ PyObject* front_new(PyTypeObject* type, PyObject* args, PyObject*) {
   return reinterpret_cast<PyObject*>(self);
 }
 
+/* The callable refers to the op, which keeps this object. Nodes that share it count as somebody else who needs it. */
+int front_traverse(PyObject* object, visitproc visit, void* arg) {
+  const Front* self = reinterpret_cast<Front*>(object);
+  if (self->call != nullptr && self->call->use_count() == 1) Py_VISIT((*self->call)->gradient);
+  return 0;
+}
+
+int front_clear(PyObject* object) {
+  Py_CLEAR((*reinterpret_cast<Front*>(object)->call)->gradient);
+  return 0;
+}
+
 void front_dealloc(PyObject* object) {
+  PyObject_GC_UnTrack(object);
   delete reinterpret_cast<Front*>(object)->call;
   Py_TYPE(object)->tp_free(object);
 }
@@ -237,7 +250,9 @@ PyModuleDef module = {PyModuleDef_HEAD_INIT, "_front", nullptr, -1, nullptr, nul
 PyMODINIT_FUNC PyInit__front() {
   front_type.tp_name = "_front.Front";
   front_type.tp_basicsize = sizeof(Front);
-  front_type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL;
+  front_type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_HAVE_GC;
+  front_type.tp_traverse = front_traverse;
+  front_type.tp_clear = front_clear;
   front_type.tp_vectorcall_offset = offsetof(Front, vectorcall);
   front_type.tp_call = PyVectorcall_Call;
   front_type.tp_new = front_new;

@@ -21,7 +21,7 @@ def diagnose() -> dict[str, Any]:
     """Ask the toolchain, then build and run one kernel."""
     import torch
 
-    from actium.kernels import toolchain
+    from actium.kernels import front, toolchain
     from actium.verify.certificate import environment
 
     status = toolchain.status()
@@ -32,6 +32,7 @@ def diagnose() -> dict[str, Any]:
         if status.enabled
         else "plain torch operations",
         "reason": status.reason,
+        "front": front.status(),
         "compiler": {"path": compiler.path, "kind": compiler.kind, "version": compiler.version} if compiler else None,
         "flags": list(status.flags),
         "cache": {"directory": status.cache_dir, "kernels": status.entries, "bytes": status.total_bytes},
@@ -98,6 +99,7 @@ def diagnosis_view(d: dict[str, Any]) -> RenderableType:
     size = f"{cache['kernels']} kernels, {cache['bytes'] / 2**20:.1f} MiB"
     rows = [
         ("path", d["path"] + (f": {d['reason']}" if d["reason"] else "")),
+        ("front door", d["front"]),
         ("compiler", f"{compiler['path']}, {compiler['version']}" if compiler else "none"),
         ("flags", " ".join(d["flags"]) or "none"),
         ("cache", f"{cache['directory'] or 'none'} ({size})"),

@@ -1,0 +1,235 @@
+"""The compiled front door: same bits, same place in autograd's graph, and out of the way of every transform."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import sysconfig
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
+
+from actium.define import Activation, formula
+from actium.errors import KernelError
+from actium.kernels import front
+from actium.module import ActivationModule
+from samples import ALL, HALVES, all_halves, bits
+
+MISSING = [
+    *([] if any(map(shutil.which, ("g++", "clang++", "c++"))) else ["no C++ compiler"]),
+    *([] if (Path(sysconfig.get_path("include")) / "Python.h").is_file() else ["no Python.h"]),
+]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=", ".join(MISSING))
+SHAPES = ((), (0,), (1,), (3, 5), (2, 3, 4, 5), (40_000,))
+
+
+@pytest.fixture(scope="module")
+def door():
+    """Build it, and use it for activations that are made in these tests."""
+    patch = pytest.MonkeyPatch()
+    patch.delenv("ACTIUM_FRONT")
+    front.build()
+    assert front.module() is not None
+    yield
+    patch.undo()
+    front.module.cache_clear()
+
+
+def copy_of(activation: Activation) -> Activation:
+    """Another object of the same function, that has not been called yet."""
+    return Activation(activation.formula, activation.parameters, name=activation.name)
+
+
+def warm(activation: Activation, *dtypes: torch.dtype) -> Activation:
+    for dtype in dtypes or (torch.float32,):
+        activation(torch.zeros(3, dtype=dtype))
+    assert activation._front(torch.ones(2, dtype=dtypes[0] if dtypes else torch.float32)) is not None
+    return activation
+
+
+def run(activation, x, grad=None):
+    x = x.clone().requires_grad_()
+    y = activation(x)
+    return y, torch.autograd.grad(y, x, torch.ones_like(y) if grad is None else grad)[0]
+
+
+@pytest.mark.parametrize("activation", ALL, ids=lambda a: a.name)
+def test_bits_are_those_of_the_python_path_on_every_half(door, activation):
+    compiled = warm(copy_of(activation), *HALVES)
+    for dtype in HALVES:
+        x = all_halves(dtype)
+        grad = x.flip(0)
+        for one, other in zip(run(activation, x, grad), run(compiled, x, grad), strict=True):
+            assert torch.equal(bits(one), bits(other))
+        assert type(compiled(x.clone().requires_grad_()).grad_fn).__name__ == "CppFunction"
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_shape_strides_and_values_of_every_shape(door, shape):
+    silu = formula("x * sigmoid(x)")
+    compiled = warm(silu)
+    x = torch.randn(shape)
+    y, gradient = run(compiled, x)
+    assert y.shape == x.shape
+    assert y.stride() == x.stride()
+    wide = x.double().requires_grad_()
+    exact = torch.nn.functional.silu(wide)
+    torch.testing.assert_close(y.double(), exact, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), torch.autograd.grad(exact.sum(), wide)[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, in jvp
+def test_it_steps_aside_for_everything_that_is_not_plain(door):
+    silu = warm(formula("x * sigmoid(x)"))
+    x = torch.randn(4, 6)
+    strange = {
+        "transposed": x.t(),
+        "float64": x.double(),
+        "negated view": torch.view_as_complex(torch.randn(3, 2)).conj().imag,
+        "meta": x.to("meta"),
+        "sparse": x.to_sparse(),
+        "subclass": x.as_subclass(type("Sub", (torch.Tensor,), {})),
+        "no tensor": 3.0,
+    }
+    for name, t in strange.items():
+        assert silu._front(t) is None, name  # type: ignore[arg-type]
+    seen = []
+    torch.func.vmap(lambda t: seen.append(silu._front(t)) or t)(x)
+    torch.func.grad(lambda t: (seen.append(silu._front(t)), t.sum())[1])(x)
+    with torch.autograd.forward_ad.dual_level():
+        seen.append(silu._front(torch.autograd.forward_ad.make_dual(x, x)))
+    with TorchDispatchMode():
+        seen.append(silu._front(x))
+    with torch.overrides.TorchFunctionMode():
+        seen.append(silu._front(x))
+    assert seen == [None] * 5
+    assert silu._front(x) is not None
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, in jvp
+def test_transforms_are_those_of_the_python_path(door):
+    silu, x = warm(formula("x * sigmoid(x)")), torch.randn(5)
+    plain = torch.nn.functional.silu
+    for transform in (
+        lambda f: torch.func.vmap(f)(x.reshape(5, 1)),
+        lambda f: torch.func.grad(lambda t: f(t).sum())(x),
+        lambda f: torch.func.jvp(f, (x,), (torch.ones(5),))[1],
+        lambda f: torch.func.hessian(lambda t: f(t).sum())(x),
+        lambda f: torch.func.vmap(torch.func.grad(lambda t: f(t).sum()))(x.reshape(5, 1)),
+    ):
+        torch.testing.assert_close(transform(silu), transform(plain), rtol=1e-5, atol=1e-6)
+
+
+def test_double_backward_and_batched_gradients(door):
+    silu = warm(formula("x * sigmoid(x)"))
+    x = torch.randn(6, requires_grad=True)
+    wide = x.detach().double().requires_grad_()
+    second = []
+    for t, f in ((x, silu), (wide, torch.nn.functional.silu)):
+        (first,) = torch.autograd.grad(f(t).sum(), t, create_graph=True)
+        second.append(torch.autograd.grad(first.sum(), t)[0].double())
+    torch.testing.assert_close(*second, rtol=1e-5, atol=1e-6)
+    y = silu(x)
+    (rows,) = torch.autograd.grad(y, x, torch.eye(6), is_grads_batched=True)
+    torch.testing.assert_close(rows.diagonal(), torch.autograd.grad(silu(x).sum(), x)[0])
+
+
+def test_autograd_sees_an_ordinary_node(door):
+    silu = warm(formula("x * sigmoid(x)"))
+    x = torch.randn(7, requires_grad=True)
+    y = silu(x)
+    y.sum().backward(retain_graph=True)
+    y.sum().backward()
+    once = torch.autograd.grad(silu(x).sum(), x)[0]
+    torch.testing.assert_close(x.grad, 2 * once)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        y.sum().backward()
+    changed = torch.randn(3, requires_grad=True).clone()
+    y = silu(changed)
+    changed.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    with torch.no_grad():
+        assert silu(x).grad_fn is None
+    packed = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t.shape) or t, lambda t: t):
+        silu(x)
+    assert packed == [x.shape]
+    seen = []
+    y = silu(x)
+    y.register_hook(lambda g: seen.append(g.clone()))
+    y.sum().backward()
+    assert len(seen) == 1
+
+
+def test_checkpoint_and_a_gradient_that_is_not_needed(door):
+    silu = warm(formula("x * sigmoid(x)"))
+    x, w = torch.randn(7, requires_grad=True), torch.randn(7, requires_grad=True)
+    y = checkpoint(lambda t: silu(t * 2), x, use_reentrant=False)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x), torch.autograd.grad(silu(x * 2).sum(), x))
+    (alone,) = torch.autograd.grad((silu(x) * w).sum(), w)
+    torch.testing.assert_close(alone, silu(x).detach())
+
+
+def test_an_error_in_the_general_gradient_reaches_the_caller(door):
+    module = front.module()
+    assert module is not None
+
+    def fails(x, grad):
+        raise ValueError("from the general way")
+
+    silu = warm(formula("x * sigmoid(x)"))
+    library = silu.op.kernels.library(torch.float32).flat()
+    made = front.make((), fails)
+    front.add(made, torch.float32, library.forward, library.backward)
+    x = torch.randn(3, requires_grad=True)
+    with pytest.raises(ValueError, match="from the general way"):
+        torch.autograd.grad(made(x).sum(), x, create_graph=True)
+
+
+def test_compiled_models_and_modules_with_parameters(door, fresh_dynamo):
+    leaky = formula("where(x > 0, x, slope * x)", slope=0.25)
+    module = ActivationModule(leaky, slope=0.1)
+    x = torch.randn(9, requires_grad=True)
+    for _ in range(3):
+        y = module(x)
+    torch.testing.assert_close(y, torch.nn.functional.leaky_relu(x, 0.1))
+    silu = warm(formula("x * sigmoid(x)"))
+    compiled = torch.compile(silu, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), torch.nn.functional.silu(x))
+
+
+def test_an_activation_that_nobody_holds_is_freed(door):
+    silu = warm(formula("x * sigmoid(x)"))
+    x = torch.randn(3, requires_grad=True)
+    y = silu(x)
+    gone = weakref.ref(silu.op)
+    del silu
+    gc.collect()
+    (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)  # the node still has what it needs
+    assert first.grad_fn is not None
+    del y, first
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_missing_or_broken_compiler_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACTIUM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(KernelError, match="no C\\+\\+ compiler: looked for no-such-compiler on PATH"):
+        front.build()
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(KernelError, match="does not compile against torch"):
+        front.build()
+
+
+def test_it_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv("ACTIUM_FRONT", "0")
+    front.module.cache_clear()
+    assert front.module() is None
+    assert front.status() == "Python (ACTIUM_FRONT=0)"
+    front.module.cache_clear()
