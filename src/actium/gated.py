@@ -171,6 +171,8 @@ class GatedActivation:
             raise DtypeError(f"{self.name}: expected a tensor, got {type(x).__name__}")
         if hasattr(type(x), "apply_formula"):
             x.chunk(2, dim)  # the stand-in of a trace says that this is no elementwise function
+        if x.layout is not torch.strided:
+            self.op.check((x,), (), None)  # says so
         count = x.dim()
         if count == 0:
             raise ShapeError(f"{self.name}: a tensor without dimensions has no halves; give two: unit(gate, up)")

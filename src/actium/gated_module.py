@@ -103,7 +103,7 @@ class GLU(GatedModule):
 class SwiGLU(GatedModule):
     """silu(gate)·up, as in Llama. Shazeer 2020, arXiv:2002.05202, eq. 6, with β = 1.
 
-    For another or a learned β: `GLU("swish", beta=1.5)`, `GLU("swish", learn=("beta",))`.
+    With a learned β, eq. 5's Swish_β: `GLU("swish")`.
 
     Args:
         dim: The dimension to be halved.

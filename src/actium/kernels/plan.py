@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Literal
 
-from actium.kernels.lower import Lowering, Target
+from actium.kernels.lower import Lowering, Target, spread
 from actium.kernels.midrange import Midrange, midrange
 from actium.symbolic.derivative import derivative
 from actium.symbolic.graph import Formula, Node, mul, parameter, variable
@@ -71,7 +71,7 @@ class Plan:
         gradient = variable(self._gradient_name())
         if len(self.formula.inputs) > 1:
             # Part of the product: act′(gate)·up may be subnormal where its product with the gradient is not.
-            whole = (self._finish(mul(gradient, self.slope(n).root), lowering) for n in names)
+            whole = (self._finish(spread(mul(gradient, self.slope(n).root)), lowering) for n in names)
             return str(gradient.value), tuple(whole)
         roots = (self._finish(self.slope(n).root, lowering) for n in names)
         return str(gradient.value), tuple(mul(gradient, root) for root in roots)
