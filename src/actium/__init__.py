@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from actium.define import Activation as Activation
     from actium.define import activation as activation
     from actium.define import formula as formula
+    from actium.gated import GatedActivation as GatedActivation
+    from actium.gated import glu as glu
     from actium.module import ActivationModule as ActivationModule
     from actium.symbolic.parameters import Parameter as Parameter
     from actium.symbolic.parameters import learnable as learnable
@@ -75,10 +77,12 @@ _MODULES = frozenset({"errors", "nn", "catalogue"})
 _HOMES = {
     "Activation": "actium.define",
     "ActivationModule": "actium.module",
+    "GatedActivation": "actium.gated",
     "Parameter": "actium.symbolic.parameters",
     "activation": "actium.define",
     "check": "actium.checking",
     "formula": "actium.define",
+    "glu": "actium.gated",
     "learnable": "actium.symbolic.parameters",
 }
 

@@ -32,6 +32,10 @@ class DeviceError(ActiumError, RuntimeError):
     """Tensors of one call that live on different devices."""
 
 
+class ShapeError(ActiumError, ValueError):
+    """A tensor whose shape a gated unit cannot take: an odd size to be halved, or two tensors of different shapes."""
+
+
 class ChannelError(ActiumError, ValueError):
     """A parameter whose size does not match the channel dimension of the input."""
 

@@ -81,16 +81,17 @@ class ActivationModule(nn.Module):
         """Apply the activation."""
         if self._short and not self.inplace:
             return self.activation(input)
-        values = self._plain
-        if values is None:
-            values = tuple(
-                self._fixed[p.name] if p.name in self._fixed else getattr(self, p.name)
-                for p in self.activation.parameters
-            )
-        op = self.activation.op
+        values, op = self.parameter_values(), self.activation.op
         if self.inplace and self._may_overwrite(input):
             return op.inplace(input, values, self.channel_dim)
         return op(input, values, self.channel_dim)
+
+    def parameter_values(self) -> tuple[float | Tensor, ...]:
+        """The activation's parameters in order: numbers, and tensors of shape (channels,) where they are trained."""
+        if self._plain is not None:
+            return self._plain
+        names = (p.name for p in self.activation.parameters)
+        return tuple(self._fixed[n] if n in self._fixed else getattr(self, n) for n in names)
 
     def _may_overwrite(self, input: Tensor) -> bool:
         if not torch.is_grad_enabled() or not (input.requires_grad or self._learned):

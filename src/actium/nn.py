@@ -20,6 +20,7 @@ from actium.catalogue.entry import Entry
 from actium.catalogue.polynomial import INTERVAL, polynomial_entry
 from actium.define import Activation
 from actium.errors import ParameterError
+from actium.gated_module import GLU, GeGLU, ReGLU, SwiGLU
 from actium.module import ActivationModule
 from actium.symbolic.graph import Formula, Node, const, mul, parameter, substitute
 from actium.symbolic.parameters import Parameter
@@ -325,8 +326,9 @@ def mixture(*bases: Activation) -> Activation:
 # --- Lookup by name ---------------------------------------------------------------------------------------
 
 _CUSTOM = ("GELU", "PReLU", "RReLU", "BReLU", "Polynomial", "AdaptiveMixture")
+_GATED = tuple(unit.__name__ for unit in (GLU, GeGLU, ReGLU, SwiGLU))
 
-__all__ = sorted({*_CUSTOM, *(entry.class_name for entry in ENTRIES.values())})  # pyright: ignore
+__all__ = sorted({*_CUSTOM, *_GATED, *(entry.class_name for entry in ENTRIES.values())})  # pyright: ignore
 
 
 def __getattr__(name: str) -> Any:

@@ -121,7 +121,7 @@ class Op:
         record = getattr(type(inputs[0]), "apply_formula", None)
         if record is not None:  # the stand-in of a trace
             return record(inputs[0], self.formula, inputs, parameters)
-        self._check(inputs, parameters, channel_dim)
+        self.check(inputs, parameters, channel_dim)
         if not all(map(is_plain, inputs)) or not all(type(p) is float or is_plain(p) for p in parameters):
             return self._eager(inputs, parameters, channel_dim)
         if len(inputs) == 1 and inputs[0].is_cpu and all(type(p) is float for p in parameters):
@@ -130,7 +130,7 @@ class Op:
 
     def inplace(self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None) -> Tensor:
         """Overwrite x with the result, or refuse with a reason."""
-        self._check((x,), parameters, channel_dim)
+        self.check((x,), parameters, channel_dim)
         self._check_inplace(x, parameters)
         if not is_plain(x):
             return x.copy_(self._eager((x,), parameters, channel_dim))
@@ -143,9 +143,10 @@ class Op:
 
     # -- checks ------------------------------------------------------------------------------------
 
-    def _check(
+    def check(
         self, inputs: tuple[Tensor, ...], parameters: tuple[ParameterValue, ...], channel_dim: int | None
     ) -> None:
+        """Raise what a call with these operands has to raise."""
         first = inputs[0]
         for x in inputs:
             if not isinstance(x, Tensor):
@@ -263,7 +264,7 @@ def _bound(serial: Callable[..., None], values: Any) -> Callable[..., None]:
 def _any_gradient(op: Op, parameters: tuple[float, ...], x: Tensor, grad: Tensor) -> Tensor | None:
     """The input's gradient for whatever autograd sends."""
     if is_grad_enabled() or not is_plain(grad):
-        return _differentiable(op, (x,), grad, parameters, None, (True,))[0]
+        return differentiable(op, (x,), grad, parameters, None, (True,))[0]
     # y.sum().backward() sends one number, expanded.
     return dispatch.backward(op, (x,), grad, parameters, None, (True, *(False for _ in parameters)))[0]
 
@@ -352,7 +353,7 @@ class _Fused(torch.autograd.Function):
             return None, None, None, _from_output(op, saved[0], grad, parameters), *(None for _ in parameters)
         inputs = saved[: op._count]
         if is_grad_enabled() or not is_plain(grad):
-            grads = _differentiable(op, inputs, grad, parameters, ctx.channel_dim, needed)
+            grads = differentiable(op, inputs, grad, parameters, ctx.channel_dim, needed)
         else:
             grads = dispatch.backward(op, inputs, grad, parameters, ctx.channel_dim, needed)
         return None, None, None, *grads
@@ -370,7 +371,7 @@ def _from_output(op: Op, y: Tensor, grad: Tensor, parameters: tuple[ParameterVal
     return op._backward_ops["output"].many((y, grad), parameters, None)
 
 
-def _differentiable(
+def differentiable(
     op: Op,
     inputs: tuple[Tensor, ...],
     grad: Tensor,

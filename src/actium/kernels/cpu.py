@@ -56,14 +56,18 @@ def headers() -> dict[str, str]:
 
 def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
     """C text of a library with these kernels for one dtype."""
-    if dtype not in STORAGE:
-        raise KernelError(f"no kernel for {dtype}: it has {', '.join(STORAGE)}")
-    storage, _ = STORAGE[dtype]
-    parts = ['#include "block.h"', '#include "hot.h"', f"typedef {storage} T;"]
+    parts = prelude(dtype)
     for kernel in kernels:
-        parts.append(_compute(kernel, narrow=dtype != "float32"))
+        parts.append(compute(kernel, narrow=dtype != "float32"))
         parts.append(_flat(kernel, dtype) if kernel.layout == "flat" else _rows(kernel, dtype))
     return "\n\n".join(parts) + "\n"
+
+
+def prelude(dtype: str) -> list[str]:
+    """What every library of kernels for a dtype begins with."""
+    if dtype not in STORAGE:
+        raise KernelError(f"no kernel for {dtype}: it has {', '.join(STORAGE)}")
+    return ['#include "block.h"', '#include "hot.h"', f"typedef {STORAGE[dtype][0]} T;"]
 
 
 def _names(kernel: Kernel, per_element: bool) -> dict[Node, str]:
@@ -75,7 +79,7 @@ def _names(kernel: Kernel, per_element: bool) -> dict[Node, str]:
     return names | {Node("param", (), n): f"p_{n}{suffix}" for n in kernel.parameters}
 
 
-def _compute(kernel: Kernel, narrow: bool) -> str:
+def compute(kernel: Kernel, narrow: bool) -> str:
     """The inner loops: one with the parameters as numbers and, for rows, one with a value per element."""
     make = _loop if kernel.midrange is None else _two_loops
     loops = [make(kernel, narrow, per_element=False)]
@@ -174,7 +178,8 @@ def _io(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:
     return "\n      ".join(load), "\n      ".join(store), inputs, outputs
 
 
-def _buffers(kernel: Kernel, dtype: str) -> str:
+def buffers(kernel: Kernel, dtype: str) -> str:
+    """Room for a block of every tensor that the inner loop cannot read or write where it is."""
     convert = STORAGE[dtype][1]
     names = [f"z{k}" for k in range(len(kernel.outputs))] + [f"s{k}" for k in range(len(kernel.sums))]
     names += [f"w_{n}" for n in kernel.inputs] if convert is not None else []
@@ -210,7 +215,7 @@ def _flat(kernel: Kernel, dtype: str) -> str:
     return f"""static void {kernel.name}_blocks({arguments}, int64_t from, int64_t to, int64_t n,
     const float *p, int flags) {{
   (void)p;
-  {_buffers(kernel, dtype)}
+  {buffers(kernel, dtype)}
   for (int64_t b = from; b < to; b++) {{
       const int64_t at = b * ACT_LANES;
       const int m = n - at < ACT_LANES ? (int)(n - at) : ACT_LANES;
@@ -250,7 +255,7 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
     add_tree = "\n        ".join(f"acc[{k}] += act_tree_sum(s{k}, m);" for k in range(len(kernel.sums)))
     return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
-  {_buffers(kernel, dtype)}
+  {buffers(kernel, dtype)}
   const int64_t row = task / pieces, piece = task % pieces, c = row % channels;
   const int64_t per_piece = (length + pieces - 1) / pieces;
   const int64_t first = row * length + piece * per_piece;
@@ -277,7 +282,7 @@ def _short_rows(kernel: Kernel, dtype: str) -> str:
     )
     return f"""static void {kernel.name}_short({_tensor_arguments(kernel)},
     int64_t from, int64_t to, int64_t total, int64_t period, float *const *spread, double *acc, int flags) {{
-  {_buffers(kernel, dtype)}
+  {buffers(kernel, dtype)}
   (void)acc; (void)spread;
   for (int64_t row = from * period; row < to * period && row < total; row += period) {{
     const int64_t end = total - row < period ? total : row + period;

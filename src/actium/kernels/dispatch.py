@@ -83,7 +83,7 @@ class Library:
     def __init__(self, plan: Plan, dtype: str) -> None:
         inputs, parameters = plan.formula.inputs, plan.formula.parameters
         self._plan, self._dtype = plan, dtype
-        self._mode: Mode = "c" if dtype == "float32" else "c_half"
+        self._mode: Mode = plan.mode(dtype)
         self._inputs, self._parameters = inputs, parameters
         self._flat: Flat | None = None
         self._rows: tuple[Any, Any] | None = None
@@ -230,14 +230,14 @@ def forward(
     y = _empty_like(first) if out is None or first is not out else out
     flags = FRESH_OUTPUT if out is None else 0
     addresses = [t.data_ptr() for t in (first, *rest, y)]
-    numbers = _numbers(parameters)
+    numbers = as_numbers(parameters)
     threads = threads_for(first.numel())
     if numbers is not None:
         library.flat().forward(*addresses, first.numel(), float_array(numbers), threads, flags)
     else:
         outer, channels, inner = _rows_of(first, _channels(parameters), channel_dim)
         pointers, keep = _parameter_pointers(parameters, channels)
-        _checked(library.rows()[0](*addresses, outer, channels, inner, pointers, None, threads, flags))
+        checked(library.rows()[0](*addresses, outer, channels, inner, pointers, None, threads, flags))
         del keep
     return y if out is None or y is out else out.copy_(y)
 
@@ -264,21 +264,21 @@ def backward(
     grads: list[Tensor | None] = [_empty_like(first) if n else None for n in needed[:count]]
     addresses = [t.data_ptr() for t in (first, *rest, grad)] + [None if g is None else g.data_ptr() for g in grads]
     threads = threads_for(first.numel())
-    numbers = None if any(needed[count:]) else _numbers(parameters)
+    numbers = None if any(needed[count:]) else as_numbers(parameters)
     if numbers is not None:
         library.flat().backward(*addresses, first.numel(), float_array(numbers), threads, flags)
         return grads + [None] * len(parameters)
     outer, channels, inner = _rows_of(first, _channels(parameters), channel_dim)
     pointers, keep = _parameter_pointers(parameters, channels)
     sums = torch.zeros(len(parameters), channels, dtype=torch.float64)
-    _checked(library.rows()[1](*addresses, outer, channels, inner, pointers, sums.data_ptr(), threads, flags))
+    checked(library.rows()[1](*addresses, outer, channels, inner, pointers, sums.data_ptr(), threads, flags))
     del keep
     for p, wanted, total in zip(parameters, needed[count:], sums, strict=True):
         grads.append((total.sum() if p.numel() == 1 else total).reshape(p.shape).to(p.dtype) if wanted else None)
     return grads
 
 
-def _numbers(parameters: tuple[Any, ...]) -> tuple[float, ...] | None:
+def as_numbers(parameters: tuple[Any, ...]) -> tuple[float, ...] | None:
     """The parameters as numbers, if each is one."""
     values = []
     for p in parameters:
@@ -302,7 +302,8 @@ def _parameter_pointers(parameters: tuple[Any, ...], channels: int) -> tuple[Any
     return (ctypes.c_uint64 * len(addresses))(*addresses), keep
 
 
-def _checked(failed: int) -> None:
+def checked(failed: int) -> None:
+    """Raise what the status of a kernel stands for."""
     if failed:
         raise MemoryError("a kernel could not allocate its working memory")
 

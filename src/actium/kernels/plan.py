@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Literal
 
-from actium.kernels.lower import Lowering, Target
+from actium.kernels.lower import Lowering, Target, spread
 from actium.kernels.midrange import Midrange, midrange
 from actium.symbolic.derivative import derivative
 from actium.symbolic.graph import Formula, Node, mul, parameter, variable
@@ -52,6 +52,15 @@ class Plan:
             name += "_"
         return name
 
+    def mode(self, dtype: str) -> Mode:
+        """How the C kernels of a dtype compute.
+
+        bfloat16 has float32's range, so a factor of another input can lift a product out of float32's subnormals:
+        e^−100·1e30. No factor of float16 can.
+        """
+        several = len(self.formula.inputs) > 1
+        return "c" if dtype == "float32" or (dtype == "bfloat16" and several) else "c_half"
+
     def value(self, mode: Mode) -> Node:
         """The lowered graph of the value."""
         return self._finish(self.formula.root, _lowering(mode))
@@ -60,11 +69,17 @@ class Plan:
         """The name of the gradient input, and grad_output · ∂f/∂name for each name, lowered together."""
         lowering = _lowering(mode)
         gradient = variable(self._gradient_name())
+        if len(self.formula.inputs) > 1:
+            # Part of the product: act′(gate)·up may be subnormal where its product with the gradient is not.
+            whole = (self._finish(spread(mul(gradient, self.slope(n).root)), lowering) for n in names)
+            return str(gradient.value), tuple(whole)
         roots = (self._finish(self.slope(n).root, lowering) for n in names)
         return str(gradient.value), tuple(mul(gradient, root) for root in roots)
 
     def midrange(self, names: tuple[str, ...] = ()) -> Midrange | None:
         """The cheap form of the value, or of the gradients by `names`; the modes "c" and "c_half" share it."""
+        if len(self.formula.inputs) > 1:  # its products are not ordered for factors of several inputs
+            return None
         exact = (self.formula.root,) if not names else tuple(self.slope(n).root for n in names)
         found = midrange(exact, self.formula.inputs)
         if found is None or not names:
