@@ -157,9 +157,14 @@ def test_evaluation_is_not_looked_at():
 
 def test_an_exception_inside_passes_and_everything_is_put_away(tmp_path):
     model = network()
-    with pytest.raises(ZeroDivisionError), actium.monitor(model, tmp_path / "log.jsonl", every=1):
-        train(model, 1)
-        raise ZeroDivisionError
+
+    def fail():
+        with actium.monitor(model, tmp_path / "log.jsonl", every=1):
+            train(model, 1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 

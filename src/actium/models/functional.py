@@ -151,11 +151,12 @@ class _Mode(TorchFunctionMode):
         self.interceptor = interceptor
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        perform = _untraced if torch.compiler.is_dynamo_compiling() else Interceptor.perform
-        return perform(self.interceptor, func, args, kwargs or {})
+        if torch.compiler.is_dynamo_compiling():
+            return _untraced(self.interceptor, func, args, kwargs or {})
+        return self.interceptor.perform(func, args, kwargs or {})
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # pyright: ignore[reportArgumentType]
 def _untraced(interceptor: Interceptor, func: Any, args: Any, kwargs: Any) -> Any:
     """Where the model runs with breaks in its graph."""
     return interceptor.perform(func, args, kwargs)

@@ -115,7 +115,7 @@ def gain(act: Any, convention: Convention = "forward", **parameters: float) -> f
     if not size > found.error:
         what = "value" if convention == "forward" else "slope"
         raise ParameterError(f"{name_of(act)}: its {what} is 0 for nearly every input, no gain keeps a signal's size")
-    return 1.0 / math.sqrt(size)
+    return math.sqrt(1.0 / size)
 
 
 # Names of `nn.init.calculate_gain` that are not the entry's own.
@@ -185,10 +185,10 @@ def _certified(formula: Formula, values: tuple[float, ...]) -> Moments:
     square, moved = found["square"], found["square_z2"]
     # Stein: d/dq E[f(√q z)²] at q = 1 is E[(z²−1) f(z)²]/2, which needs no slope of f and so allows jumps.
     growth = float(((moved - square) / (2 * square)).mid()) if float(square.mid()) else math.nan
-    names = ("mean", "square", "slope_square", "fourth")
-    balls = [found[n] for n in names]
-    error = max(float(b.rad()) + abs(float(b.mid())) * 2.0**-53 for b in balls)
-    return Moments(*(float(b.mid()) for b in balls), growth, error, "certified")
+    mean, size, slope, fourth = (found[n] for n in ("mean", "square", "slope_square", "fourth"))
+    error = max(float(b.rad()) + abs(float(b.mid())) * 2.0**-53 for b in (mean, size, slope, fourth))
+    middle = [float(b.mid()) for b in (mean, size, slope, fourth)]
+    return Moments(middle[0], middle[1], middle[2], middle[3], growth, error, "certified")
 
 
 _PANELS, _NODES, _REACH = 512, 12, 12.0

@@ -321,7 +321,7 @@ def _calibrate(model: nn.Module, sample: Any) -> dict[str, float]:
         return output / size
 
     def watch(module: nn.Module, name: str) -> Any:
-        return module.register_forward_hook(lambda layer, _, output: hook(name, layer, output))
+        return module.register_forward_hook(lambda layer, _, output: hook(name, layer, output))  # pyright: ignore
 
     handles = [watch(m, clean(n)) for n, m in model.named_modules() if isinstance(m, _LAYERS)]
     try:

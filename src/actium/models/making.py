@@ -55,8 +55,8 @@ def named_activations(model: nn.Module, types: tuple[type[nn.Module], ...] = ())
 
 
 def clean(name: str) -> str:
-    """A module's path as the user wrote it: without what `torch.compile` and DDP put in between."""
-    return ".".join(part for part in name.split(".") if part != "_orig_mod").removeprefix("module.")
+    """A module's path without what `torch.compile` puts into it."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
 def maker(spec: Spec) -> Callable[..., nn.Module]:
