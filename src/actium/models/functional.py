@@ -112,6 +112,8 @@ class Interceptor:
 
     def enter(self, path: str | None) -> None:
         """A forward begins; `path` is None where nothing is to be intercepted."""
+        if "torch._dynamo" in sys.modules:
+            _keep_compiler_out()
         stack = self._stack
         quiet = bool(stack) and stack[-1][0] is None
         if path is None or quiet:
@@ -145,21 +147,25 @@ class Interceptor:
         self.__dict__.update(state, _local=threading.local())
 
 
+# What to call while something is compiled. Making it needs the compiler, which takes seconds to load; whoever compiles
+# has loaded it before a forward begins.
+_untraced: list[Callable[..., Any]] = [Interceptor.perform]
+
+
+def _keep_compiler_out() -> None:
+    if _untraced[0] is Interceptor.perform:
+        _untraced[0] = torch.compiler.disable(Interceptor.perform)
+
+
 class _Mode(TorchFunctionMode):
     def __init__(self, interceptor: Interceptor) -> None:
         super().__init__()
         self.interceptor = interceptor
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.compiler.is_dynamo_compiling():
-            return _untraced(self.interceptor, func, args, kwargs or {})
+        if torch.compiler.is_dynamo_compiling():  # the model runs with breaks in its graph, of which this is one
+            return _untraced[0](self.interceptor, func, args, kwargs or {})
         return self.interceptor.perform(func, args, kwargs or {})
-
-
-@torch.compiler.disable  # pyright: ignore[reportArgumentType]
-def _untraced(interceptor: Interceptor, func: Any, args: Any, kwargs: Any) -> Any:
-    """Where the model runs with breaks in its graph."""
-    return interceptor.perform(func, args, kwargs)
 
 
 @dataclass

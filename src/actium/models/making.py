@@ -59,6 +59,11 @@ def clean(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
+def is_compiled(module: nn.Module) -> bool:
+    """Whether `torch.compile` runs this module."""
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+
+
 def maker(spec: Spec) -> Callable[..., nn.Module]:
     """What makes fresh modules of an activation; a class or a function of keyword arguments.
 

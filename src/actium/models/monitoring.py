@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from actium.errors import ParameterError
-from actium.models.making import named_activations
+from actium.models.making import is_compiled, named_activations
 from actium.models.measuring import Seen, measure_gradient, measure_output, parameter_values, subset, summary
 from actium.models.sinks import Record, Sink, sink_of
 
@@ -85,7 +85,7 @@ class Monitor:
             self.active = False
 
     def _watch(self) -> None:
-        hidden = {id(m) for c in self._model.modules() if _is_compiled(c) for m in c.modules()}
+        hidden = {id(m) for c in self._model.modules() if is_compiled(c) for m in c.modules()}
         unseen = self._unseen
         for name, module in named_activations(self._model, self._types):
             self._watched[name] = module
@@ -198,10 +198,6 @@ class _After:
 def _in_backward() -> bool:
     """Whether autograd is running: a checkpointed part is run again there, and has been seen."""
     return torch._C._current_graph_task_id() != -1
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def monitor(

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 import actium.nn
@@ -25,6 +24,7 @@ from actium.models.making import (
     accepted,
     clean,
     function_of,
+    is_compiled,
     make,
     maker,
     name_of,
@@ -330,6 +330,6 @@ def _replace_calls(
     ours = [m for m in model.modules() if isinstance(m, actium.nn.CatalogueModule)]
     interceptor.attach(model, skip=[*made, *ours])
     report._undo.append(interceptor.detach)
-    compiled = any(isinstance(m, torch._dynamo.OptimizedModule) for m in model.modules())
+    compiled = any(is_compiled(m) for m in model.modules())
     if compiled:
         report.notes.append("the model is compiled: calls of functions are not replaced there, they raise")
