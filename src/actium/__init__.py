@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from actium import errors as errors
+    from actium import models as models
     from actium import nn as nn
     from actium.checking import check as check
     from actium.define import Activation as Activation
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from actium.define import formula as formula
     from actium.gated import GatedActivation as GatedActivation
     from actium.gated import glu as glu
+    from actium.models import gain as gain
+    from actium.models import init_ as init_
+    from actium.models import monitor as monitor
+    from actium.models import param_groups as param_groups
+    from actium.models import register as register
+    from actium.models import swap as swap
     from actium.module import ActivationModule as ActivationModule
     from actium.symbolic.parameters import Parameter as Parameter
     from actium.symbolic.parameters import learnable as learnable
@@ -73,7 +80,7 @@ if TYPE_CHECKING:
     tanhshrink: Activation
     threshold: Activation
 
-_MODULES = frozenset({"errors", "nn", "catalogue"})
+_MODULES = frozenset({"errors", "nn", "catalogue", "models"})
 _HOMES = {
     "Activation": "actium.define",
     "ActivationModule": "actium.module",
@@ -83,7 +90,13 @@ _HOMES = {
     "check": "actium.checking",
     "formula": "actium.define",
     "glu": "actium.gated",
+    "gain": "actium.models",
+    "init_": "actium.models",
     "learnable": "actium.symbolic.parameters",
+    "monitor": "actium.models",
+    "param_groups": "actium.models",
+    "register": "actium.models",
+    "swap": "actium.models",
 }
 
 
