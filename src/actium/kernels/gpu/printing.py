@@ -67,11 +67,11 @@ def source(kernels: tuple[Kernel, ...], dtype: str, interpreted: bool = False) -
     integers = interpreted and dtype == "bfloat16"
     calls: dict[str, None] = dict.fromkeys(["act_from_bf16", "act_to_bf16"]) if integers else {}
     printed = [_kernel(k, dtype, calls) for k in kernels]
-    return "\n\n".join([HEAD, *_functions(calls), *_conversions(dtype, integers), *printed])
+    return "\n\n".join([HEAD, *functions(calls), *_conversions(dtype, integers), *printed])
 
 
-def _functions(calls: Iterable[str]) -> list[str]:
-    """The functions called, each after those that it calls."""
+def functions(calls: Iterable[str]) -> list[str]:
+    """Text of functions of the headers, each after those that it calls."""
     done: dict[str, str] = {}
 
     def visit(name: str) -> None:

@@ -85,10 +85,11 @@ def literal(number: float | int | bool, type: str) -> Value:
 
 
 def _digits(number: float, type: str) -> str:
-    """Nine digits tell floats apart; all that a double needs otherwise."""
-    short = f"{number:.9g}"
-    short = short if any(c in short for c in ".en") else f"{short}.0"
-    return short if type == "float32" and _rounded(float(short)) == number else repr(number)
+    """The shortest text that is this number: nine digits tell floats apart."""
+    if type == "float64":
+        return repr(number)
+    text = next(t for d in range(1, 17) if _rounded(float(t := f"{number:.{d}g}")) == number)
+    return text if any(c in text for c in ".e") else f"{text}.0"
 
 
 def _rounded(number: float) -> float:
