@@ -18,8 +18,9 @@ if "nvidia" not in triton.backends.backends:
 
 STORED = {"float32": "*fp32", "bfloat16": "*bf16", "float16": "*fp16"}
 CONSTANTS = {"BLOCK": 1024, "LANES": LANES, "BY_CHANNEL": False, "ONE_GRADIENT": False}
-# Flushing of subnormal numbers, approximations, and the division that is not IEEE's.
-FORBIDDEN = re.compile(r"\.ftz|\.approx|div\.full|tanh\.|ex2\.|rcp\.r[^n]")
+# Flushing of subnormal numbers, approximations, the division that is not IEEE's, and sums and products without a
+# rounding of their own, which the assembler may fuse.
+FORBIDDEN = re.compile(r"\.ftz|\.approx|div\.full|tanh\.|ex2\.|rcp\.r[^n]|(?:add|sub|mul)\.f(?:32|64)")
 
 
 @pytest.fixture(autouse=True)
@@ -71,4 +72,4 @@ def test_a_rows_kernel_and_its_sums_compile():
 
 def test_the_search_for_inexact_instructions_can_fail():
     text = f"{HEAD}\n\n@triton.jit\ndef forward(i_x, o0):\n    tl.store(o0, tl.exp(tl.load(i_x)) / 3.1)\n"
-    assert FORBIDDEN.findall(assembly(load(text, ("forward",), False)["forward"]))
+    assert len(set(FORBIDDEN.findall(assembly(load(text, ("forward",), False)["forward"])))) >= 2
