@@ -52,8 +52,8 @@ def problem_with(index: int) -> str | None:
     from actium.kernels.gpu.loading import load
     from actium.kernels.gpu.printing import HEAD
 
-    kernel = load(f"{HEAD}\n\n@triton.jit\ndef probe(y):\n    tl.store(y, 7.0)\n", ("probe",), False)["probe"]
     try:
+        kernel = load(f"{HEAD}\n\n@triton.jit\ndef probe(y):\n    tl.store(y, 7.0)\n", ("probe",), False)["probe"]
         with torch.cuda.device(index):
             y = torch.zeros(1, device="cuda")
             kernel[(1,)](y)
