@@ -28,12 +28,14 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
-def assembly(kernel, dtype: str = "float32") -> str:
-    """PTX for compute capability 9.0."""
+def assembly(kernel, dtype: str = "float32", **known: int | bool | None) -> str:
+    """PTX for compute capability 9.0, with some arguments known in advance."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     def kind(name: str) -> str:
+        if name in known:
+            return "constexpr"
         if name in ("partials", "sums"):
             return "*fp64"
         if name[:2] in ("i_", "o0", "o1"):
@@ -41,7 +43,7 @@ def assembly(kernel, dtype: str = "float32") -> str:
         return "*fp32" if name[:2] == "q_" else "constexpr" if name.isupper() else "i32"
 
     signature = {name: kind(name) for name in kernel.arg_names}
-    constants = {name: value for name, value in CONSTANTS.items() if name in signature}
+    constants = {name: value for name, value in {**CONSTANTS, **known}.items() if name in signature}
     compiled = triton.compile(
         ASTSource(kernel, signature=signature, constexprs=constants),
         target=GPUTarget("cuda", 90, 32),
@@ -68,6 +70,18 @@ def test_a_rows_kernel_and_its_sums_compile():
     kernels = load(source(rows_kernels(plan, "c_half"), "bfloat16"), ("forward", "backward"), False)
     assert "add.rn.f64" in assembly(kernels["backward"], "bfloat16")
     assert "add.rn.f64" in assembly(load(sums.source(), ("finish",), False)["finish"])
+
+
+@pytest.mark.parametrize("by_channel", [True, False])
+def test_what_a_launch_fixes_compiles_too(by_channel):
+    """Triton makes a constant of an argument that is 1 or None."""
+    ones = dict.fromkeys(("channels", "inner", "pieces", "tiles", "items", "steps", "step_beta"), 1)
+    plan = get("swish").activation().op.plan
+    kernels = load(source(rows_kernels(plan, "c_half"), "bfloat16"), ("forward", "backward"), False)
+    text = assembly(kernels["backward"], "bfloat16", **ones, BY_CHANNEL=by_channel, ONE_GRADIENT=True, o0=None)
+    assert "add.rn.f64" in text
+    assert "add.rn.f64" not in assembly(kernels["backward"], "bfloat16", **{**ones, "step_beta": 0}, partials=None)
+    assert assembly(load(sums.source(), ("finish",), False)["finish"], rows=1, channels=1, inner=1, steps=1)
 
 
 def test_the_search_for_inexact_instructions_can_fail():

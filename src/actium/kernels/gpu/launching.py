@@ -133,7 +133,7 @@ class TritonLibrary:
             run(tuning.Launch(min(INTERPRETED_BLOCK, _power_of_two(count)), 1))
             return
         device = tensors[0].device if tensors[0] is not None else None
-        key = (kernel, one, device, tuple(t is None for t in tensors))
+        key = (id(kernel), one, device, tuple(t is None for t in tensors))
         run(tuning.choose(key, count, run if again else None))
 
     def _launch_rows(
