@@ -59,7 +59,7 @@ class Geometry:
 def geometry(outer: int, channels: int, inner: int, summed: bool) -> Geometry:
     """The geometry of a shape with at least one element, with or without sums for each channel."""
     total, once = outer * channels * inner, channels * inner
-    if channels == 1 or inner >= LONG or once >= 2**30:
+    if channels == 1 or inner >= LONG:
         pieces = _ceil(inner, LANES)
         items = outer * pieces
         steps = _steps(items, channels, summed)

@@ -166,8 +166,8 @@ def _rows(kernel: Kernel, lines: list[str], results: list[str]) -> str:
         "    start = (item // pieces * channels + channel) * inner + piece * LANES",
         "    inside = lane < tl.where(item < items, inner - piece * LANES, 0)",
         "else:",
-        "    start = item * period + tile * LANES",
-        "    inside = (tile * LANES + lane < period) & (lane < total - start)",
+        "    start = item * period + first",
+        "    inside = (first + lane < period) & (lane < total - start)",
         *_loads(kernel),
         *lines,
         *_stores(kernel, results),
@@ -178,7 +178,8 @@ def _rows(kernel: Kernel, lines: list[str], results: list[str]) -> str:
         "tile = tl.program_id(0) % tiles",
         "group = tl.program_id(0) // tiles",
         "groups = tl.num_programs(0) // tiles",
-        "channel = tile if BY_CHANNEL else (tile * LANES + lane) // inner % channels",
+        "first = (tile + 0 * period) * LANES  # as wide as period",
+        "channel = tile if BY_CHANNEL else (first + lane) // inner % channels",
         *(f"p_{n} = {_channel_value(n)}" for n in kernel.parameters),
         *(f"sum{k} = tl.full((LANES,), 0.0, tl.float64)" for k in sums),
         "for step in range(steps):",
@@ -205,8 +206,7 @@ def _partials(count: int) -> list[str]:
             "    if BY_CHANNEL:",
             f"        tl.store(partials + ({first} * channels + channel) * LANES + lane, sum{k})",
             "    else:",
-            f"        place = {first} * period + tile * LANES",
-            f"        tl.store(partials + place + lane, sum{k}, mask=tile * LANES + lane < period)",
+            f"        tl.store(partials + {first} * period + first + lane, sum{k}, mask=first + lane < period)",
         ]
     return lines
 
