@@ -44,6 +44,15 @@ def library(op_: Op, dtype: torch.dtype) -> TritonLibrary:
     return TritonLibrary(op_.plan, C_DTYPES[dtype], interpreted=True)
 
 
+def general(op_: Op) -> Op:
+    """The op whose C kernels have the general form alone, as Triton kernels have."""
+    if op_.plan.midrange() is None and op_.plan.midrange(op_.formula.inputs) is None:
+        return op_
+    made = Op(op_.formula, op_.defaults)
+    made.plan.midrange = lambda names=(): None
+    return made
+
+
 def needs_compiler() -> None:
     if not toolchain.kernels_enabled() or not {"fma", "neon"} & set(toolchain.status().cpu_features):
         pytest.skip("needs C kernels with fused multiply-add to compare with")
@@ -55,8 +64,9 @@ def assert_as_in_c(op_, inputs, grad, parameters=(), channel_dim=None):
     needed = (*(True for _ in inputs), *(isinstance(p, torch.Tensor) for p in parameters))
     y = triton.forward(inputs, parameters, channel_dim)
     grads = triton.backward(inputs, grad, parameters, channel_dim, needed)
-    expected = [dispatch.forward(op_, inputs, parameters, channel_dim)]
-    expected += dispatch.backward(op_, inputs, grad, parameters, channel_dim, needed)
+    in_c = general(op_)
+    expected = [dispatch.forward(in_c, inputs, parameters, channel_dim)]
+    expected += dispatch.backward(in_c, inputs, grad, parameters, channel_dim, needed)
     for got, want in zip([y, *grads[: len(inputs)]], expected, strict=False):
         assert got.stride() == want.stride()
         nan = got.isnan() & want.isnan()
@@ -301,7 +311,7 @@ print(y.sum().item())
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert ran.returncode == 0, ran.stderr
     x = torch.linspace(-3, 3, 50, dtype=torch.bfloat16)
-    assert float(ran.stdout) == silu(x).sum().item()
+    assert float(ran.stdout) == pytest.approx(silu(x).sum().item(), rel=0.01)
 
 
 def test_importing_actium_loads_no_triton():

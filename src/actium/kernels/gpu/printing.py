@@ -7,6 +7,7 @@ Python text that stands by itself: the functions of `math.h` and `hot.h` that ar
 * rows: parameters have one value per channel; the tensors are (outer, channels, inner) in memory order. Sums (parameter
   gradients) are added up in double, each lane of a program for itself, and come out as partial sums (see `sums.py`).
 
+A kernel's form for moderate numbers is left out: it pays where a processor takes one branch for a whole block.
 Every kernel computes in float32 and rounds once. A gradient that is one number for all elements is read once.
 """
 

@@ -54,8 +54,8 @@ BUILTINS: dict[str, tuple[str, str, str]] = {
 }
 _PACKED = {"act_bits_": "fi", "act_float_": "if", "act_bits_d_": "dq", "act_double_": "qd"}
 COPY_SIGN = "__builtin_copysignf"
-# Macros whose second argument appears many times in what they stand for.
-HOISTED = frozenset({"ACT_HORNER", "ACT_ESTRIN"})
+# Macros of polynomials: their arguments appear many times in what they stand for.
+POLYNOMIALS = ("ACT_HORNER", "ACT_ESTRIN")
 
 
 @dataclass(frozen=True)
@@ -258,8 +258,8 @@ class Translator:
         macro = self.headers.macros.get(token)
         if macro is not None:
             arguments = self._arguments() if macro.arguments is not None else []
-            if macro.arguments and token in HOISTED:
-                arguments[1] = self._hoisted(arguments[1])
+            if macro.arguments and token.startswith(POLYNOMIALS):
+                arguments = [self._hoisted(a) for a in arguments]
             self._stream[:0] = self.headers.expand(token, arguments)
             return self._unary()  # it may stand for a negative number
         if self._next() == "(":
@@ -269,12 +269,15 @@ class Translator:
         return self.names[token]
 
     def _hoisted(self, argument: list[str]) -> list[str]:
-        """The point at which a polynomial is evaluated, computed once."""
+        """The point at which a polynomial is evaluated, or a power of it, computed once."""
         if len(argument) == 1:
+            return argument
+        value = self.expression(argument)
+        if value.number is not None:
             return argument
         self._temporaries += 1
         name = f"at{self._temporaries}_"
-        self.names[name] = self._assigned(name, self.expression(argument))
+        self.names[name] = self._assigned(name, value)
         return [name]
 
     def _arguments(self) -> list[list[str]]:
