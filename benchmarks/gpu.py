@@ -290,7 +290,7 @@ def main() -> int:
     rows = [*gated(machine, copy), *channels(machine, copy), *bandwidth(machine, copy)]
     speedups = [row["speedup over torch"] for row in rows]
     results |= {"copy GB/s": round(copy, 1), "rows": rows, "not run": machine.left_out}
-    results["geometric mean over torch"] = round(geometric_mean(speedups), 3)  # type: ignore[arg-type]
+    results["geometric mean over torch"] = round(geometric_mean(speedups), 3) if rows else None  # type: ignore[arg-type]
     if options.interpret:
         print("the logic ran; these are no measurements, and nothing was written")
         return 0
