@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import re
 from pathlib import Path
 
 import torch
@@ -37,11 +38,14 @@ def machine() -> dict[str, object]:
     }
 
 
-def save(topic: str, results: object) -> Path:
-    """Write `results/<topic>_<hardware>_<yyyymm>.json`."""
+def save(topic: str, results: object, hardware: dict[str, object] | None = None) -> Path:
+    """Write `results/<topic>_<hardware>_<yyyymm>.json`; `hardware` describes an accelerator, named by its "gpu"."""
     RESULTS.mkdir(exist_ok=True)
-    cores = f"{platform.machine()}-{os.cpu_count()}core"
-    path = RESULTS / f"{topic}_{cores}_{datetime.date.today():%Y%m}.json"
-    path.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n", encoding="utf-8")
+    name = f"{platform.machine()}-{os.cpu_count()}core"
+    if hardware is not None:
+        name = re.sub(r"[^a-z0-9]+", "-", str(hardware["gpu"]).lower()).strip("-")
+    path = RESULTS / f"{topic}_{name}_{datetime.date.today():%Y%m}.json"
+    document = {"machine": {**machine(), **(hardware or {})}, "results": results}
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     return path

@@ -265,11 +265,30 @@ def test_eject_prints_or_writes_a_file(run, tmp_path: Path):
     assert path.read_text() == printed
 
 
+@pytest.mark.parametrize(
+    ("language", "piece"), [("c", "void forward("), ("triton", "@triton.jit"), ("torch", "def silu(x)")]
+)
+def test_show_prints_the_generated_source(run, language, piece):
+    code, out, _ = run("show", "silu", "--source", language)
+    assert code == 0
+    assert piece in out
+    assert json.loads(run("show", "silu", "--source", language, "--json")[1])["source"] == out
+
+
+def test_show_names_the_languages_of_sources(run):
+    code, _, error = run("show", "silu", "--source", "rust")
+    assert code == 2
+    assert "choose c, triton or torch" in error
+
+
 def test_doctor(run):
     code, out, _ = run("doctor")
     assert code == 0
     assert "✓ works" in out
-    assert json.loads(run("doctor", "--json")[1])["self_test"]["passed"] is True
+    diagnosis = json.loads(run("doctor", "--json")[1])
+    assert diagnosis["self_test"]["passed"] is True
+    assert "CUDA tensors" in out
+    assert (diagnosis["gpu"]["reason"] is None) == (diagnosis["gpu"]["path"] != "plain torch operations")
 
 
 def actium(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -275,7 +275,7 @@ def test_sources():
     exec(python, namespace)
     got = namespace["two"](X, torch.tensor(1.5), torch.tensor(0.5))
     torch.testing.assert_close(got, two(X), rtol=1e-6, atol=1e-7)
-    with pytest.raises(ValueError, match="choose 'c' or 'torch'"):
+    with pytest.raises(ValueError, match="choose 'c', 'torch' or 'triton'"):
         two.source("fortran")
 
 

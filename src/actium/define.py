@@ -243,16 +243,20 @@ class Activation:
         """The formula in LaTeX."""
         return to_latex(self.formula)
 
-    def source(self, language: Literal["c", "torch"] = "c", dtype: str = "float32") -> str:
-        """The generated source: of the C kernels for a dtype, or of the torch function."""
+    def source(self, language: Literal["c", "torch", "triton"] = "c", dtype: str = "float32") -> str:
+        """The generated source: of the C or Triton kernels for a dtype, or of the torch function."""
         if language == "c":
             return Library(self.op.plan, dtype).source()
+        if language == "triton":
+            from actium.kernels.gpu.launching import TritonLibrary
+
+            return TritonLibrary(self.op.plan, dtype).source()
         if language == "torch":
             from actium.kernels.eager import function_source
 
             arguments = (*self.formula.inputs, *self.formula.parameters)
             return function_source(self.name, arguments, (self.op.plan.value("soft"),))
-        raise ValueError(f"source({language!r}): choose 'c' or 'torch'")
+        raise ValueError(f"source({language!r}): choose 'c', 'torch' or 'triton'")
 
     def eject(self) -> str:
         """A stand-alone PyTorch file with this function as an `nn.Module`: it does not need actium."""

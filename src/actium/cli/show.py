@@ -24,6 +24,7 @@ from actium.cli.common import (
     show_view,
     write,
 )
+from actium.errors import ParameterError
 
 if TYPE_CHECKING:
     from actium.define import Activation
@@ -48,6 +49,9 @@ def show(
         str | None, typer.Option(metavar="X", help="Value and slope at X, decimal or hex (-0x1.64p+6).")
     ] = None,
     proof: Annotated[bool, typer.Option("--proof", help="What is proven: range, slopes, kinks, overflow.")] = False,
+    source: Annotated[
+        str | None, typer.Option(metavar="LANGUAGE", help="The generated text: of C, Triton or torch.")
+    ] = None,
     param: Parameters = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -60,6 +64,9 @@ def show(
 
         with foreign_output():
             activation = activation_of(target, parameters(param))
+        if source is not None:
+            _show_source(activation, source, as_json)
+            return
         if proof:
             _show_proof(activation, as_json)
             return
@@ -71,6 +78,16 @@ def show(
             show_view(lambda width: about.at_view(rows))
         else:
             show_view(lambda width: about.about_view(activation, facts, width))
+
+
+def _show_source(activation: Activation, language: str, as_json: bool) -> None:
+    if language not in ("c", "triton", "torch"):
+        raise ParameterError(f"--source {language}: choose c, triton or torch")
+    text = activation.source(language)  # type: ignore[arg-type]
+    if as_json:
+        print_json({"schema": "actium.source/1", "name": activation.name, "language": language, "source": text})
+    else:
+        typer.echo(text, nl=False)
 
 
 def _show_proof(activation: Activation, as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """From tensors to addresses: picks a kernel for a plan, a dtype and a device, and runs it.
 
 Stage: kernel → [dispatch] → op. In: plain dense tensors, checked. Out: tensors. No autograd here.
-CPU tensors of float32, bfloat16 and float16 run generated C; everything else runs the same plan in torch.
+CPU tensors of float32, bfloat16 and float16 run generated C, CUDA tensors the same as Triton where that is installed;
+everything else runs the same plan in torch.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ import torch
 from torch import Tensor
 
 from actium.kernels import cpu, toolchain
+from actium.kernels.described import flat_kernels, rows_kernels
 from actium.kernels.eager import compile_function
+from actium.kernels.gpu import availability
+from actium.kernels.layout import channels_of, dense, like, rows_of
 from actium.kernels.plan import Mode, Plan
 
 if TYPE_CHECKING:
+    from actium.kernels.gpu.launching import TritonLibrary
     from actium.op import Op
 
 C_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
@@ -90,17 +95,7 @@ class Library:
 
     def source(self) -> str:
         """C text of the flat kernels."""
-        return cpu.source(self._flat_kernels(), self._dtype)
-
-    def _flat_kernels(self) -> tuple[cpu.Kernel, cpu.Kernel]:
-        plan = self._plan
-        gradient, slopes = plan.backward(self._inputs, self._mode)
-        return (
-            cpu.Kernel("forward", self._inputs, self._parameters, (plan.value(self._mode),), midrange=plan.midrange()),
-            cpu.Kernel(
-                "backward", (*self._inputs, gradient), self._parameters, slopes, midrange=plan.midrange(self._inputs)
-            ),
-        )
+        return cpu.source(flat_kernels(self._plan, self._mode), self._dtype)
 
     def flat(self) -> Flat:
         """The kernels for parameters that are numbers."""
@@ -125,7 +120,8 @@ class Library:
         """(forward, backward) for parameters with a value per channel, and for their gradients."""
         if self._rows is None:
             count = len(self._inputs)
-            library = toolchain.load(cpu.source(self._row_kernels(), self._dtype), cpu.headers())
+            kernels = rows_kernels(self._plan, self._mode)
+            library = toolchain.load(cpu.source(kernels, self._dtype), cpu.headers())
             tail = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 2 + [ctypes.c_int] * 2
             forward, backward = library.forward, library.backward
             forward.argtypes = [ctypes.c_void_p] * (count + 1) + tail
@@ -133,34 +129,35 @@ class Library:
             self._rows = forward, backward
         return self._rows
 
-    def _row_kernels(self) -> tuple[cpu.Kernel, cpu.Kernel]:
-        plan, names, count = self._plan, (*self._inputs, *self._parameters), len(self._inputs)
-        gradient, slopes = plan.backward(names, self._mode)
-        inputs, outputs, sums = (*self._inputs, gradient), slopes[:count], slopes[count:]
-        value = (plan.value(self._mode),)
-        return (
-            cpu.Kernel("forward", self._inputs, self._parameters, value, (), "rows", plan.midrange()),
-            cpu.Kernel("backward", inputs, self._parameters, outputs, sums, "rows", plan.midrange(names)),
-        )
-
 
 class Kernels:
-    """What a plan compiles to: C libraries by dtype, torch functions by what they compute."""
+    """What a plan compiles to: C and Triton libraries by dtype, torch functions by what they compute."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._libraries: dict[torch.dtype, Library] = {}
+        self._triton: dict[torch.dtype, TritonLibrary] = {}
         self._torch: dict[str, Callable[..., Any]] = {}
 
     def library(self, dtype: torch.dtype) -> Library | None:
-        """The kernels for a dtype; None where there are none (other dtype, no compiler, switched off)."""
+        """The C kernels for a dtype; None where there are none (other dtype, no compiler, switched off)."""
         found = self._libraries.get(dtype)
-        if found is None and dtype in C_DTYPES:
+        if found is None and dtype in C_DTYPES and not availability.INTERPRETED:
             if not toolchain.kernels_enabled():
                 toolchain.warn_once_unavailable()
                 return None
             found = self._libraries[dtype] = Library(self._plan, C_DTYPES[dtype])
         return found
+
+    def triton_library(self, x: Tensor) -> TritonLibrary | None:
+        """The Triton kernels for a tensor; None where there are none (dtype, device, no Triton, switched off)."""
+        if x.dtype not in C_DTYPES or not availability.usable(x):
+            return None
+        if x.dtype not in self._triton:
+            from actium.kernels.gpu.launching import TritonLibrary
+
+            self._triton[x.dtype] = TritonLibrary(self._plan, C_DTYPES[x.dtype], interpreted=x.is_cpu)
+        return self._triton[x.dtype]
 
     def torch_function(self, which: str, names: tuple[str, ...] = ()) -> Callable[..., Any]:
         """The plan in torch: `value`, or the gradients by `names`."""
@@ -176,43 +173,6 @@ class Kernels:
         return self._torch[key]
 
 
-def dense(x: Tensor) -> Tensor:
-    """The tensor itself if its elements fill their memory without gaps or overlaps, else a contiguous copy."""
-    if x.is_contiguous() or _fills_memory(x):
-        return x
-    return x.contiguous()
-
-
-def _fills_memory(x: Tensor) -> bool:
-    expected = 1
-    for stride, size in sorted((s, n) for n, s in zip(x.shape, x.stride(), strict=True) if n != 1):
-        if stride != expected:
-            return False
-        expected *= size
-    return True
-
-
-def _like(t: Tensor, x: Tensor) -> Tensor:
-    """T with the strides of the dense tensor x."""
-    if t.stride() == x.stride() and t.shape == x.shape:
-        return t
-    return _empty_like(x).copy_(t)
-
-
-def _rows_of(x: Tensor, channels: int, channel_dim: int | None) -> tuple[int, int, int]:
-    """(outer, channels, inner) of a dense tensor in memory order."""
-    if channels == 1 or channel_dim is None:
-        return 1, 1, x.numel()
-    if x.numel() == 0:
-        return 0, channels, 1
-    inner = x.stride(channel_dim)
-    return x.numel() // (channels * inner), channels, inner
-
-
-def _channels(parameters: tuple[Any, ...]) -> int:
-    return max((p.numel() for p in parameters if isinstance(p, Tensor)), default=1)
-
-
 def forward(
     op: Op, inputs: tuple[Tensor, ...], parameters: tuple[Any, ...], channel_dim: int | None, out: Tensor | None = None
 ) -> Tensor:
@@ -220,13 +180,15 @@ def forward(
     x = inputs[0]
     library = op.kernels.library(x.dtype) if x.is_cpu else None
     if library is None:
+        if (triton := op.kernels.triton_library(x)) is not None:
+            return triton.forward(inputs, parameters, channel_dim, out)
         wide = [t.to(COMPUTE[x.dtype]) for t in inputs]
         function = op.kernels.torch_function("value")
         y = function(*wide, *(as_operand(p, wide[0], channel_dim) for p in parameters)).to(x.dtype)
         y = y.expand(x.shape) if y.shape != x.shape else y
-        return _like(y, dense(x)) if out is None else out.copy_(y)
+        return like(y, dense(x)) if out is None else out.copy_(y)
     first = dense(x)
-    rest = tuple(_like(t, first) for t in inputs[1:])
+    rest = tuple(like(t, first) for t in inputs[1:])
     y = _empty_like(first) if out is None or first is not out else out
     flags = FRESH_OUTPUT if out is None else 0
     addresses = [t.data_ptr() for t in (first, *rest, y)]
@@ -235,7 +197,7 @@ def forward(
     if numbers is not None:
         library.flat().forward(*addresses, first.numel(), float_array(numbers), threads, flags)
     else:
-        outer, channels, inner = _rows_of(first, _channels(parameters), channel_dim)
+        outer, channels, inner = rows_of(first, channels_of(parameters), channel_dim)
         pointers, keep = _parameter_pointers(parameters, channels)
         checked(library.rows()[0](*addresses, outer, channels, inner, pointers, None, threads, flags))
         del keep
@@ -255,11 +217,13 @@ def backward(
     x = inputs[0]
     library = op.kernels.library(x.dtype) if x.is_cpu else None
     if library is None:
+        if (triton := op.kernels.triton_library(x)) is not None:
+            return triton.backward(inputs, grad, parameters, channel_dim, needed)
         return _backward_in_torch(op, inputs, grad, parameters, channel_dim, needed)
     first = dense(x)
-    rest = tuple(_like(t, first) for t in inputs[1:])
+    rest = tuple(like(t, first) for t in inputs[1:])
     one = grad.numel() > 1 and not any(grad.stride())  # y.sum().backward() sends one number, expanded
-    grad = grad if one else _like(grad, first)
+    grad = grad if one else like(grad, first)
     flags = FRESH_OUTPUT | (ONE_GRADIENT if one else 0)
     grads: list[Tensor | None] = [_empty_like(first) if n else None for n in needed[:count]]
     addresses = [t.data_ptr() for t in (first, *rest, grad)] + [None if g is None else g.data_ptr() for g in grads]
@@ -268,7 +232,7 @@ def backward(
     if numbers is not None:
         library.flat().backward(*addresses, first.numel(), float_array(numbers), threads, flags)
         return grads + [None] * len(parameters)
-    outer, channels, inner = _rows_of(first, _channels(parameters), channel_dim)
+    outer, channels, inner = rows_of(first, channels_of(parameters), channel_dim)
     pointers, keep = _parameter_pointers(parameters, channels)
     sums = torch.zeros(len(parameters), channels, dtype=torch.float64)
     checked(library.rows()[1](*addresses, outer, channels, inner, pointers, sums.data_ptr(), threads, flags))
@@ -330,7 +294,7 @@ def _backward_in_torch(
             grads.append(None)
         elif k < len(inputs):
             full = results[name].expand(inputs[0].shape)
-            grads.append(_like(full.to(inputs[0].dtype), dense(inputs[0])))
+            grads.append(like(full.to(inputs[0].dtype), dense(inputs[0])))
         else:
             grads.append(
                 sum_to_parameter(results[name].expand(inputs[0].shape), parameters[k - len(inputs)], channel_dim)

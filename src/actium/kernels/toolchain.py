@@ -29,6 +29,7 @@ __all__ = [
     "Compiler",
     "ToolchainStatus",
     "clear_cache",
+    "disabled",
     "find_compiler",
     "forget",
     "kernels_enabled",
@@ -94,7 +95,7 @@ def kernels_enabled() -> bool:
     Returns:
         The answer. It reads an environment variable, so ask once per activation rather than once per call.
     """
-    return not _disabled() and find_compiler() is not None
+    return not disabled() and find_compiler() is not None
 
 
 def unavailable_reason() -> str | None:
@@ -103,7 +104,7 @@ def unavailable_reason() -> str | None:
     Returns:
         One sentence without a full stop, or None when there are kernels.
     """
-    if _disabled():
+    if disabled():
         return f"disabled by ACTIUM_DISABLE_KERNELS={os.environ['ACTIUM_DISABLE_KERNELS']}"
     find_compiler()
     return _memory.problem
@@ -111,7 +112,7 @@ def unavailable_reason() -> str | None:
 
 def warn_once_unavailable() -> None:
     """Warn, once per process, that there is no compiler. Says nothing to a user who disabled the kernels."""
-    if _disabled() or find_compiler() is not None:
+    if disabled() or find_compiler() is not None:
         return
     _warn_once(
         "compiler",
@@ -122,7 +123,12 @@ def warn_once_unavailable() -> None:
     )
 
 
-def _disabled() -> bool:
+def disabled() -> bool:
+    """Tell whether the user switched kernels off.
+
+    Returns:
+        Whether ACTIUM_DISABLE_KERNELS says so.
+    """
     return os.environ.get("ACTIUM_DISABLE_KERNELS", "").strip().lower() in ("1", "true", "yes", "on")
 
 

@@ -22,9 +22,10 @@ def diagnose() -> dict[str, Any]:
     import torch
 
     from actium.kernels import front, toolchain
+    from actium.kernels.gpu import availability
     from actium.verify.certificate import environment
 
-    status = toolchain.status()
+    status, gpu = toolchain.status(), availability.status()
     compiler = status.compiler
     versions = environment("C" if status.enabled else None)
     return {
@@ -40,6 +41,13 @@ def diagnose() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "openmp": status.openmp,
         "huge_pages": status.huge_pages,
+        "gpu": {
+            "path": gpu.path,
+            "reason": gpu.reason,
+            "triton": gpu.triton,
+            "devices": list(gpu.devices),
+            "interpreted": gpu.interpreted,
+        },
         "versions": {name: versions[name] for name in ("actium", "python", "torch", "platform")},
         "self_test": self_test(),
     }
@@ -83,6 +91,12 @@ def _error(got: Any, exact: Any) -> float:
     return float("inf") if bool(torch.isnan(error)) else float(error)
 
 
+def _triton(gpu: dict[str, Any]) -> str:
+    devices = ", ".join(gpu["devices"]) or "no CUDA device"
+    interpreted = "; CPU tensors run its interpreter" if gpu["interpreted"] else ""
+    return f"{gpu['triton'] or 'not installed'}, {devices}{interpreted}"
+
+
 def diagnosis_view(d: dict[str, Any]) -> RenderableType:
     """The diagnosis as lines; the self-test's result first."""
     test = d["self_test"]
@@ -106,6 +120,8 @@ def diagnosis_view(d: dict[str, Any]) -> RenderableType:
         ("processor", f"{processor['model']}, {processor['count']} CPUs, {' '.join(processor['features'])}"),
         ("threads", f"{d['threads']} (torch.get_num_threads), OpenMP: {d['openmp'] or 'none, one thread'}"),
         ("huge pages", d["huge_pages"] or "unknown"),
+        ("CUDA tensors", d["gpu"]["path"] + (f": {d['gpu']['reason']}" if d["gpu"]["reason"] else "")),
+        ("triton", _triton(d["gpu"])),
         *((name, str(text)) for name, text in d["versions"].items()),
     ]
     return Group(head, pairs((name, clean(text)) for name, text in rows))

@@ -1,7 +1,7 @@
 """The table: one row for each primitive, with everything that any stage needs to know of it.
 
-Stage: shared by all of them. A row says how a primitive is written in torch and in C, what it is in ball
-arithmetic (value and slopes, independent of the derivative rule, because the checker judges that rule with it),
+Stage: shared by all of them. A row says how a primitive is written in torch and in C (and so in Triton), what it is in
+ball arithmetic (value and slopes, independent of the derivative rule, because the checker judges that rule with it),
 what its derivative is as a graph, how it prints, and how it is computed where no single instruction does it.
 
 Adding a primitive means adding one row; if its C form is new, also one function in `kernels/math.h`.
@@ -29,7 +29,8 @@ class Primitive:
         name: The operator's name in graphs.
         arity: How many operands.
         torch: Template of the torch expression, or None where only the expansion computes it.
-        c: Template of the C expression over floats, or None likewise.
+        c: Template of the C expression over floats, or None likewise. It is the Triton form, too:
+            `kernels/gpu` translates it, function bodies and all, so that the two cannot differ.
         latex: Template; `{0}` stands for an operand.
         ball: Value in ball arithmetic.
         slopes: Partial derivatives in ball arithmetic, from the operands and the value.
