@@ -25,6 +25,7 @@ from actium.kernels.plain import (
     is_grad_enabled,
     tracing_state,
 )
+from actium.lean import Memory, MemoryMode, apply, modes
 from actium.op import FlatCall, Op, ParameterValue
 from actium.symbolic.derivative import derivative
 from actium.symbolic.graph import Formula
@@ -101,6 +102,7 @@ class Activation:
         *args: Any,
         inplace: bool = False,
         channel_dim: int | None = None,
+        memory: Memory = "exact",
         **parameters: ParameterValue,
     ) -> Tensor:
         """Apply the function elementwise.
@@ -110,6 +112,10 @@ class Activation:
             *args: Parameters in order, then `inplace`, as PyTorch's functions take them.
             inplace: Overwrite `input`. Refused where the backward pass needs what it overwrites.
             channel_dim: The dimension of `input` that parameters of shape (C,) belong to.
+            memory: What the backward pass gets to see: "exact" (the input),
+                "bits" (one bit per element; the same gradient, for functions of two slopes), "uint8" (the slope in
+                eight bits), "output" (the output, for halves). See `memory_modes` for what a function has and how
+                exact it is. The output is the same bit for bit.
             **parameters: Parameters by name: numbers, or tensors of shape (1,) or (C,).
 
         Returns:
@@ -120,8 +126,9 @@ class Activation:
             ParameterError: If a parameter is unknown or outside its range.
             ChannelError: If a parameter's size does not match the channel dimension.
             InplaceError: If an in-place call would destroy what the backward pass needs.
+            MemoryModeError: If the function does not have the memory mode.
         """
-        if not args and not parameters and not inplace:
+        if not args and not parameters and not inplace and memory == "exact":
             if not is_dynamo_compiling() and (y := self._front(input)) is not None:
                 return y
             # Written out, not factored: at 64 elements each call into a helper costs as much as the kernel. What has
@@ -153,7 +160,7 @@ class Activation:
         if len(args) == len(self.parameters) + 1:
             *args, inplace = args  # type: ignore[assignment]
         values = self.values(*args, **parameters)
-        return self.op.inplace(input, values, channel_dim) if inplace else self.op(input, values, channel_dim)
+        return apply(self.op, input, values, channel_dim, memory, inplace)
 
     def _general(self, input: Tensor, channel_dim: int | None) -> Tensor:
         y = self.op(input, self._defaults, channel_dim)
@@ -163,6 +170,27 @@ class Activation:
                 self._calls[input.dtype] = call
                 self._front = call.front or _no_front
         return y
+
+    def memory_modes(self, dtype: torch.dtype = torch.float32, **parameters: float) -> tuple[MemoryMode, ...]:
+        """What `memory=` may be for this function, what each keeps, and how exact its gradient is.
+
+        Args:
+            dtype: Of the input.
+            **parameters: Other values than the definition's.
+
+        Returns:
+            The modes, "exact" first; bytes per element beyond the output, and the largest error of the slope.
+
+        Example:
+            >>> import torch, actium
+            >>> for mode in actium.gelu.memory_modes(torch.bfloat16):
+            ...     print(mode)
+            exact: 2 bytes per element
+            uint8: 1 bytes per element, slope within 0.0025
+            output: 0.125 bytes per element, slope within 0.011
+        """
+        values = self.values(**parameters)
+        return modes(self.op, tuple(float(v) for v in values), dtype)
 
     def values(self, *args: ParameterValue, **parameters: ParameterValue) -> tuple[ParameterValue, ...]:
         """The parameters of a call, complete, checked and in order."""
@@ -197,6 +225,7 @@ class Activation:
         channel_dim: int | None = None,
         inplace: bool = False,
         learn: tuple[str, ...] = (),
+        memory: Memory = "exact",
         **values: float,
     ) -> ActivationModule:
         """An `nn.Module` of this function.
@@ -206,6 +235,7 @@ class Activation:
             channel_dim: The input's dimension they belong to; needed with `channels` above 1.
             inplace: Allow working in place where that is exact.
             learn: Names of further parameters to train.
+            memory: What the backward pass gets to see; see `Activation.__call__`.
             **values: Other initial values than the definition's.
 
         Returns:
@@ -220,7 +250,7 @@ class Activation:
         from actium.module import ActivationModule
 
         options: dict[str, Any] = {"channels": channels, "channel_dim": channel_dim, "inplace": inplace, "learn": learn}
-        return ActivationModule(self, **{**values, **options})
+        return ActivationModule(self, **{**values, **options, "memory": memory})
 
     # -- what can be said about it -----------------------------------------------------------------
 

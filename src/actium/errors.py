@@ -48,6 +48,10 @@ class InplaceError(ActiumError, RuntimeError):
     """An in-place call that would destroy a value which the backward pass needs."""
 
 
+class MemoryModeError(ActiumError, ValueError):
+    """A `memory=` that does not exist, that a function does not have, or that has not kept what is asked of it."""
+
+
 class KernelError(ActiumError, RuntimeError):
     """A kernel that could not be generated, compiled or loaded."""
 

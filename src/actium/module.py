@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from actium.define import Activation
 from actium.errors import ParameterError
+from actium.kernels.plain import is_plain
+from actium.lean import Memory, apply, check_mode, slope_error_text
 from actium.symbolic.parameters import Parameter
 
 RAW = "raw_"
@@ -36,6 +38,8 @@ class ActivationModule(nn.Module):
         learn: Names of parameters to train, in addition to those declared `learnable`.
         device: Of the parameters.
         dtype: Of the parameters; float32 parameters serve half-precision inputs too.
+        memory: What the backward pass gets to see; see `Activation.__call__`. With another mode than "exact", in-place
+            work is exact in training too.
         **values: Initial values.
 
     Shape:
@@ -52,10 +56,12 @@ class ActivationModule(nn.Module):
         learn: tuple[str, ...] = (),
         device: Any = None,
         dtype: torch.dtype | None = None,
+        memory: Memory = "exact",
         **values: float,
     ) -> None:
         super().__init__()
         self.activation = activation
+        self.memory: Memory = check_mode(activation.op, memory)
         self.inplace = bool(inplace)
         self.channels = _checked_channels(activation, channels, channel_dim)
         self.channel_dim = channel_dim
@@ -79,12 +85,11 @@ class ActivationModule(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the activation."""
-        if self._short and not self.inplace:
+        if self._short and not self.inplace and self.memory == "exact":
             return self.activation(input)
-        values, op = self.parameter_values(), self.activation.op
-        if self.inplace and self._may_overwrite(input):
-            return op.inplace(input, values, self.channel_dim)
-        return op(input, values, self.channel_dim)
+        values = self.parameter_values()
+        overwrite = self.inplace and self._may_overwrite(input)
+        return apply(self.activation.op, input, values, self.channel_dim, self.memory, overwrite)
 
     def parameter_values(self) -> tuple[float | Tensor, ...]:
         """The activation's parameters in order: numbers, and tensors of shape (channels,) where they are trained."""
@@ -96,7 +101,15 @@ class ActivationModule(nn.Module):
     def _may_overwrite(self, input: Tensor) -> bool:
         if not torch.is_grad_enabled() or not (input.requires_grad or self._learned):
             return True
-        return not self._learned and self.activation.op.output_slope is not None and not input.is_leaf
+        return not self._learned and not input.is_leaf and self._is_exact_inplace(input)
+
+    def _is_exact_inplace(self, input: Tensor) -> bool:
+        """Whether the backward pass can do without the input."""
+        return self._keeps_marks(input) or self.activation.op.output_slope is not None
+
+    def _keeps_marks(self, input: Tensor) -> bool:
+        """Whether the backward pass gets something else than the input; under a transform of torch it does not."""
+        return self.memory != "exact" and is_plain(input)
 
     def __getattr__(self, name: str) -> Any:
         learned = self.__dict__.get("_learned", {})
@@ -120,7 +133,15 @@ class ActivationModule(nn.Module):
             parts += [f"channels={self.channels}", f"channel_dim={self.channel_dim}"]
         if self.inplace:
             parts.append("inplace=True")
-        return ", ".join(parts)
+        return ", ".join([*parts, *self._memory_text()])
+
+    def _memory_text(self) -> list[str]:
+        """The memory mode, and how exact its slopes are, where that does not depend on what is learned."""
+        if self.memory == "exact":
+            return []
+        if self._plain is None or self.memory == "bits":
+            return [f"memory={self.memory!r}"]
+        return [f"memory={self.memory!r} ({slope_error_text(self.activation.op, self.memory, self._plain)})"]
 
     def _value_text(self, p: Parameter) -> str:
         """A parameter's value, or the range of its values over the channels."""

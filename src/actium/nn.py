@@ -21,6 +21,7 @@ from actium.catalogue.polynomial import INTERVAL, polynomial_entry
 from actium.define import Activation
 from actium.errors import ParameterError
 from actium.gated_module import GLU, GeGLU, ReGLU, SwiGLU
+from actium.lean import Memory, apply, check_mode
 from actium.module import ActivationModule
 from actium.symbolic.graph import Formula, Node, const, mul, parameter, substitute
 from actium.symbolic.parameters import Parameter
@@ -47,12 +48,10 @@ class CatalogueModule(ActivationModule):
                 text = f"{low}={self._fixed[low]} is not below {high}={self._fixed[high]}"
                 raise ParameterError(f"{self.entry.name}: {text}")
 
-    def _may_overwrite(self, input: Tensor) -> bool:
-        if not super()._may_overwrite(input):
-            return False
-        if not (torch.is_grad_enabled() and input.requires_grad) or not isinstance(
-            self.activation, CatalogueActivation
-        ):
+    def _is_exact_inplace(self, input: Tensor) -> bool:
+        if self._keeps_marks(input) or not super()._is_exact_inplace(input):
+            return self._keeps_marks(input)
+        if not isinstance(self.activation, CatalogueActivation):
             return True
         values = tuple(self._fixed[p.name] for p in self.activation.parameters)
         return self.activation.allows_inplace_training(values, input.dtype)
@@ -65,12 +64,13 @@ class CatalogueModule(ActivationModule):
             shown.append(f"learn={tuple(self._learned)!r}")
         if self.channels > 1:
             shown += [f"channels={self.channels}", f"channel_dim={self.channel_dim}"]
-        return ", ".join(shown + ["inplace=True"] * self.inplace)
+        return ", ".join(shown + ["inplace=True"] * self.inplace + self._memory_text())
 
 
 def _signature(entry: Entry) -> inspect.Signature:
     given = [inspect.Parameter(p.name, _POSITIONAL, default=p.init, annotation=float) for p in entry.parameters]
     given.append(inspect.Parameter("inplace", _POSITIONAL, default=False, annotation=bool))
+    given.append(inspect.Parameter("memory", _KEYWORD, default="exact", annotation=str))
     if entry.parameters:
         given += [inspect.Parameter(name, _KEYWORD, default=default) for name, default in _OPTIONS.items()]
     return inspect.Signature(given)
@@ -105,17 +105,19 @@ class GELU(CatalogueModule):
     Args:
         approximate: "none", or "tanh" for the tanh form.
         inplace: Work in place where that is exact.
+        memory: What the backward pass gets to see; see `Activation.__call__`.
     """
 
     entry = get("gelu")
 
-    def __init__(self, approximate: str = "none", inplace: bool = False) -> None:
-        super().__init__(gelu_form(approximate), inplace=inplace)
+    def __init__(self, approximate: str = "none", inplace: bool = False, *, memory: Memory = "exact") -> None:
+        super().__init__(gelu_form(approximate), inplace=inplace, memory=memory)
         self.approximate = approximate
 
     def extra_repr(self) -> str:
         """As PyTorch's."""
-        return ", ".join([f"approximate={self.approximate!r}", *["inplace=True"] * self.inplace])
+        shown = [f"approximate={self.approximate!r}", *["inplace=True"] * self.inplace]
+        return ", ".join([*shown, *self._memory_text()])
 
 
 class PReLU(CatalogueModule):
@@ -128,6 +130,7 @@ class PReLU(CatalogueModule):
         dtype: Of the weight.
         inplace: Work in place where that is exact (never in training).
         channel_dim: The channels' dimension.
+        memory: What the backward pass gets to see, once the weight is frozen; see `Activation.__call__`.
 
     Shape:
         Input (N, C, …) or any with one slope; output the same.
@@ -143,15 +146,17 @@ class PReLU(CatalogueModule):
         dtype: torch.dtype | None = None,
         inplace: bool = False,
         channel_dim: int = 1,
+        *,
+        memory: Memory = "exact",
     ) -> None:
         activation = self.entry.activation()
-        place = {"channels": num_parameters, "channel_dim": channel_dim}
+        place = {"channels": num_parameters, "channel_dim": channel_dim, "memory": memory}
         super().__init__(activation, inplace=inplace, device=device, dtype=dtype, weight=init, **place)
         self.num_parameters = num_parameters
 
     def extra_repr(self) -> str:
         """As PyTorch's."""
-        return f"num_parameters={self.num_parameters}"
+        return ", ".join([f"num_parameters={self.num_parameters}", *self._memory_text()])
 
 
 class RReLU(CatalogueModule):
@@ -161,12 +166,20 @@ class RReLU(CatalogueModule):
         lower: Smallest slope.
         upper: Largest slope.
         inplace: Work in place where that is exact.
+        memory: What the backward pass gets to see in evaluation; training keeps the drawn slopes, and is "exact" alone.
     """
 
     entry = get("rrelu")
 
-    def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
-        super().__init__(self.entry.activation(), inplace=inplace, lower=lower, upper=upper)
+    def __init__(
+        self,
+        lower: float = 1.0 / 8,
+        upper: float = 1.0 / 3,
+        inplace: bool = False,
+        *,
+        memory: Memory = "exact",
+    ) -> None:
+        super().__init__(self.entry.activation(), inplace=inplace, memory=memory, lower=lower, upper=upper)
         if self._fixed["lower"] > self._fixed["upper"]:
             raise ParameterError(f"rrelu: lower={lower} exceeds upper={upper}")
 
@@ -176,7 +189,7 @@ class RReLU(CatalogueModule):
             return super().forward(input)
         values = self._fixed["lower"], self._fixed["upper"]
         overwrite = self.inplace and self._may_overwrite(input)
-        return self.activation(input, *values, training=True, inplace=overwrite)  # type: ignore[arg-type]
+        return self.activation(input, *values, training=True, inplace=overwrite, memory=self.memory)  # type: ignore[arg-type]
 
 
 class BReLU(CatalogueModule):
@@ -185,22 +198,24 @@ class BReLU(CatalogueModule):
     Args:
         inplace: Work in place where that is exact.
         channel_dim: The channels' dimension.
+        memory: What the backward pass gets to see; see `Activation.__call__`.
     """
 
     entry = get("brelu")
 
-    def __init__(self, inplace: bool = False, channel_dim: int = 1) -> None:
-        super().__init__(self.entry.activation(), inplace=inplace)
+    def __init__(self, inplace: bool = False, channel_dim: int = 1, *, memory: Memory = "exact") -> None:
+        super().__init__(self.entry.activation(), inplace=inplace, memory=memory)
         self.channel_dim = channel_dim
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it."""
         overwrite = self.inplace and self._may_overwrite(input)
-        return self.activation(input, inplace=overwrite, channel_dim=self.channel_dim)
+        return self.activation(input, inplace=overwrite, channel_dim=self.channel_dim, memory=self.memory)
 
     def extra_repr(self) -> str:
         """The channel dimension."""
-        return ", ".join([f"channel_dim={self.channel_dim}", *["inplace=True"] * self.inplace])
+        shown = [f"channel_dim={self.channel_dim}", *["inplace=True"] * self.inplace]
+        return ", ".join([*shown, *self._memory_text()])
 
 
 class Polynomial(CatalogueModule):
@@ -214,6 +229,7 @@ class Polynomial(CatalogueModule):
         channel_dim: The channels' dimension.
         device: Of the coefficients.
         dtype: Of the coefficients.
+        memory: What the backward pass gets to see; from degree 2 on, where the slope is not bounded, only "exact".
 
     Raises:
         ParameterError: If the degree or the interval is outside its range.
@@ -231,10 +247,11 @@ class Polynomial(CatalogueModule):
         channel_dim: int | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        memory: Memory = "exact",
     ) -> None:
         entry = polynomial_entry(degree, interval)
         place = {"channels": channels, "channel_dim": channel_dim, "device": device, "dtype": dtype}
-        super().__init__(entry.activation(), inplace=inplace, **place)
+        super().__init__(entry.activation(), inplace=inplace, memory=memory, **place)
         self.degree = degree
 
     def extra_repr(self) -> str:
@@ -255,6 +272,7 @@ class AdaptiveMixture(nn.Module):
         channel_dim: The channels' dimension; needed with more than one channel.
         device: Of the logits.
         dtype: Of the logits.
+        memory: What the backward pass gets to see, once the logits are frozen; see `Activation.__call__`.
 
     Raises:
         ParameterError: If there are fewer than two bases, or one twice.
@@ -274,10 +292,12 @@ class AdaptiveMixture(nn.Module):
         channel_dim: int | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        memory: Memory = "exact",
     ) -> None:
         super().__init__()
         chosen = [get(b).activation() if isinstance(b, str) else b for b in bases or ("relu", "tanh", "identity")]
         self.activation = mixture(*chosen)
+        self.memory: Memory = check_mode(self.activation.op, memory)
         self.bases = tuple(a.name for a in chosen)
         if channels > 1 and channel_dim is None:
             raise ParameterError(f"AdaptiveMixture: {channels} channels need channel_dim=…")
@@ -289,7 +309,7 @@ class AdaptiveMixture(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it."""
-        return self.activation.op(input, tuple(self._weights()), self.channel_dim)
+        return apply(self.activation.op, input, tuple(self._weights()), self.channel_dim, self.memory)
 
     def get_weights(self) -> Tensor:
         """The weights: shape (bases,), or (bases, channels)."""
@@ -299,7 +319,8 @@ class AdaptiveMixture(nn.Module):
     def extra_repr(self) -> str:
         """The bases."""
         place = [f"channels={self.channels}", f"channel_dim={self.channel_dim}"] if self.channels > 1 else []
-        return ", ".join([*map(repr, self.bases), *place])
+        kept = [f"memory={self.memory!r}"] * (self.memory != "exact")
+        return ", ".join([*map(repr, self.bases), *place, *kept])
 
 
 def mixture(*bases: Activation) -> Activation:

@@ -63,6 +63,7 @@ class Op:
         self.kernels = dispatch.Kernels(self.plan)
         self._calls: dict[tuple[torch.dtype, tuple[float, ...]], FlatCall] = {}
         self._fronts: dict[tuple[float, ...], Any] = {}
+        self.lean: dict[str, Any] = {}  # by memory mode; filled by the layer above
 
     # -- calls -------------------------------------------------------------------------------------
 

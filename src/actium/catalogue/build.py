@@ -14,7 +14,8 @@ from torch import Tensor
 
 from actium.catalogue.entry import Entry, OutputSlope
 from actium.define import Activation
-from actium.errors import InplaceError, ParameterError
+from actium.errors import InplaceError, MemoryModeError, ParameterError
+from actium.lean import Memory, check_name
 from actium.op import Op, ParameterValue
 from actium.symbolic.graph import Formula, op, variable, where
 from actium.symbolic.parse import parse
@@ -52,6 +53,7 @@ class CatalogueActivation(Activation):
                 *(inspect.Parameter(p.name, _POSITIONAL, default=p.init, annotation=float) for p in self.parameters),
                 inspect.Parameter("inplace", _POSITIONAL, default=False, annotation=bool),
                 inspect.Parameter("channel_dim", _KEYWORD, default=None, annotation="int | None"),
+                inspect.Parameter("memory", _KEYWORD, default="exact", annotation=str),
             ],
             return_annotation=Tensor,
         )
@@ -82,12 +84,13 @@ class _ConditionalInplace(CatalogueActivation):
         *args: Any,
         inplace: bool = False,
         channel_dim: int | None = None,
+        memory: Memory = "exact",
         **parameters: ParameterValue,
     ) -> Tensor:
         """Apply the function elementwise; see `Activation.__call__`."""
         if len(args) == len(self.parameters) + 1:
             *args, inplace = args  # type: ignore[assignment]
-        if inplace and torch.is_grad_enabled() and input.requires_grad:
+        if inplace and memory == "exact" and torch.is_grad_enabled() and input.requires_grad:
             values = self.values(*args, **parameters)
             if not self.allows_inplace_training(values, input.dtype):
                 slope = self.entry.output_slope
@@ -100,7 +103,7 @@ class _ConditionalInplace(CatalogueActivation):
                     f"{self.name}: the gradient follows from the output only with {' and '.join(needs)}; "
                     "leave out inplace=True"
                 )
-        return super().__call__(input, *args, inplace=inplace, channel_dim=channel_dim, **parameters)
+        return super().__call__(input, *args, inplace=inplace, channel_dim=channel_dim, memory=memory, **parameters)
 
 
 class _Gelu(CatalogueActivation):
@@ -112,6 +115,7 @@ class _Gelu(CatalogueActivation):
         approximate: str = "none",
         inplace: bool = False,
         channel_dim: int | None = None,
+        memory: Memory = "exact",
         **parameters: ParameterValue,
     ) -> Tensor:
         """x·Φ(x), or its tanh form for approximate="tanh".
@@ -119,9 +123,10 @@ class _Gelu(CatalogueActivation):
         Raises:
             ParameterError: If `approximate` is neither "none" nor "tanh".
         """
+        options: dict[str, Any] = {"inplace": inplace, "channel_dim": channel_dim, "memory": memory, **parameters}
         if approximate == "none":
-            return super().__call__(input, inplace=inplace, channel_dim=channel_dim, **parameters)
-        return gelu_form(approximate)(input, inplace=inplace, channel_dim=channel_dim, **parameters)
+            return super().__call__(input, **options)
+        return gelu_form(approximate)(input, **options)
 
     def signature(self) -> inspect.Signature:
         """As the base class, with `approximate`."""
@@ -152,6 +157,7 @@ class _Prelu(CatalogueActivation):
         *args: Any,
         inplace: bool = False,
         channel_dim: int | None = None,
+        memory: Memory = "exact",
         **parameters: ParameterValue,
     ) -> Tensor:
         """The input above 0, `weight` times it below.
@@ -161,10 +167,11 @@ class _Prelu(CatalogueActivation):
             *args: `weight`: a number, or a tensor of shape (1,) or (C,); then `inplace`.
             inplace: See `Activation.__call__`.
             channel_dim: Another dimension than 1.
+            memory: See `Activation.__call__`.
             **parameters: `weight` by name.
         """
         dim = 1 if channel_dim is None and input.dim() > 1 else channel_dim
-        return super().__call__(input, *args, inplace=inplace, channel_dim=dim, **parameters)
+        return super().__call__(input, *args, inplace=inplace, channel_dim=dim, memory=memory, **parameters)
 
 
 class _BRelu(CatalogueActivation):
@@ -176,6 +183,7 @@ class _BRelu(CatalogueActivation):
         *args: Any,
         inplace: bool = False,
         channel_dim: int | None = 1,
+        memory: Memory = "exact",
         **parameters: ParameterValue,
     ) -> Tensor:
         """max(x, 0) in even channels, min(x, 0) in odd ones.
@@ -185,6 +193,7 @@ class _BRelu(CatalogueActivation):
             *args: `sign`, to choose it otherwise than by the channel's index; then `inplace`.
             inplace: See `Activation.__call__`.
             channel_dim: The channels' dimension.
+            memory: See `Activation.__call__`.
             **parameters: `sign` by name.
         """
         if not args and not parameters:
@@ -192,7 +201,7 @@ class _BRelu(CatalogueActivation):
             count = input.shape[channel_dim] if has_channels else 1  # type: ignore[index]
             args = (1.0 - 2.0 * (torch.arange(count, device=input.device, dtype=torch.float32) % 2.0),)
             channel_dim = channel_dim if has_channels else None
-        return super().__call__(input, *args, inplace=inplace, channel_dim=channel_dim, **parameters)
+        return super().__call__(input, *args, inplace=inplace, channel_dim=channel_dim, memory=memory, **parameters)
 
     def signature(self) -> inspect.Signature:
         """As the base class, with dimension 1 as the default."""
@@ -212,18 +221,24 @@ class _RRelu(CatalogueActivation):
         training: bool = False,
         inplace: bool = False,
         channel_dim: int | None = None,
+        memory: Memory = "exact",
     ) -> Tensor:
         """Leaky ReLU, in training with a slope for each element drawn from the uniform distribution on [lower, upper].
 
         Raises:
             ParameterError: If lower exceeds upper.
             InplaceError: If in-place training is asked for: the drawn slopes would have nowhere to be kept.
+            MemoryModeError: If training is asked for in another memory mode than "exact".
         """
         low, high = self.values(lower, upper)
         if not isinstance(low, Tensor) and not isinstance(high, Tensor) and low > high:
             raise ParameterError(f"rrelu: lower={low} exceeds upper={high}")
         if not training or isinstance(low, Tensor) or isinstance(high, Tensor):
-            return super().__call__(input, low, high, inplace=inplace, channel_dim=channel_dim)
+            return super().__call__(input, low, high, inplace=inplace, channel_dim=channel_dim, memory=memory)
+        if check_name(self.name, memory) != "exact":
+            raise MemoryModeError(
+                f"rrelu: training keeps the drawn slopes, memory={memory!r} is for training=False; use memory='exact'"
+            )
         slopes = torch.empty_like(input).uniform_(low, high).detach()
         y = _with_slopes().many((input, slopes), (), None)
         if not inplace:

@@ -65,6 +65,15 @@ class Plan:
         """The lowered graph of the value."""
         return self._finish(self.formula.root, _lowering(mode))
 
+    def of_input(self, exact: Node, mode: Mode) -> Node:
+        """The lowered graph of any function of the inputs, such as a slope alone."""
+        return self._finish(exact, _lowering(mode))
+
+    @staticmethod
+    def constant(exact: Node, mode: Mode) -> Node:
+        """The lowered graph of something without inputs."""
+        return _lowering(mode).lower(exact)
+
     def backward(self, names: tuple[str, ...], mode: Mode) -> tuple[str, tuple[Node, ...]]:
         """The name of the gradient input, and grad_output · ∂f/∂name for each name, lowered together."""
         lowering = _lowering(mode)
