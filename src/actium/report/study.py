@@ -46,9 +46,19 @@ def spread(interval: Sequence[float] | None) -> str:
 
     Example:
         >>> spread([0.97, 0.98]), spread(None)
-        ('[0.97, 0.98]', '')
+        ('[0.9700, 0.9800]', '')
     """
-    return "" if interval is None else f"[{number(interval[0])}, {number(interval[1])}]"
+    return "" if interval is None else f"[{decimals(interval[0])}, {decimals(interval[1])}]"
+
+
+def decimals(value: float | None) -> str:
+    """A metric or a difference of two: enough places for an accuracy, and no more.
+
+    Example:
+        >>> decimals(0.97881), decimals(-1.1e-17), decimals(None)
+        ('0.9788', '0.0000', 'none')
+    """
+    return "none" if value is None else f"{round(value, 4) + 0.0:.4f}"
 
 
 def troubles(row: Mapping[str, Any]) -> str:
@@ -89,7 +99,7 @@ def _table(summary: Mapping[str, Any], width: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for row in summary["activations"]:
-        mean = "none" if row["mean"] is None else number(row["mean"])
+        mean = decimals(row["mean"])
         dead = "" if row["dead"] is None else f"{row['dead']:.0%}"
         cells = (mean, spread(row["interval"]), milliseconds(row["step_seconds"]), size(row["kept_bytes"]), dead)
         name = shortened(row["activation"], max(width - 70, 20))
@@ -112,11 +122,11 @@ def _pair_table(pairs: Sequence[Mapping[str, Any]], width: int) -> Table:
     table.add_column("difference", no_wrap=True)
     for name in ("mean", "95 % interval", "p (Holm)"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
-    room = max((width - 55) // 2, 12)
+    table.add_column("", no_wrap=True)
+    room = max((width - 60) // 2, 10)
     for pair in pairs:
         names = f"{shortened(pair['a'], room)} − {shortened(pair['b'], room)}"
-        mean = "none" if pair["difference"] is None else number(pair["difference"])
+        mean = decimals(pair["difference"])
         p = "none" if pair["p_holm"] is None else f"{pair['p_holm']:.2g}"
         shown = Text("shown", style="bold") if pair["better"] else Text("not shown", style="dim")
         table.add_row(names, mean, spread(pair["interval"]), p, shown)

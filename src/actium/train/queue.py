@@ -62,6 +62,11 @@ class Queue:
         self.since = len(self._trials()) if since is None else since
         self._seen_running: dict[int, float] = {}
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
     def _trials(self) -> list[Any]:
         with translated(self.place.url), quiet():
             return self.study.get_trials(deepcopy=False)

@@ -94,6 +94,7 @@ def compare(
         store = Store(folder)
         url = storage or f"sqlite:///{folder.resolve() / 'study.db'}"
         queue = Queue(Place(url, study or plan.name, heartbeat, pruner), plan)
+        stack.callback(queue.close)
         queue.fill()
         crew = stack.enter_context(_crew(queue, job_of(plan, queue.place, sources or Sources(), folder, queue.since)))
         wanted = min(jobs or os.cpu_count() or 1, len(plan.cells))

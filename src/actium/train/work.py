@@ -74,7 +74,10 @@ def work(job: Mapping[str, Any], worker: str, tell: Tell) -> None:
 
     queue = Queue(Place(**job["place"]), plan, job["since"])
     tell({"ready": worker})
-    queue.work(train, worker, task_of(plan.task)[0].metric.worst)
+    try:
+        queue.work(train, worker, task_of(plan.task)[0].metric.worst)
+    finally:
+        queue.close()
 
 
 def _tell(event: Mapping[str, Any]) -> None:
