@@ -21,7 +21,7 @@ from actium.train.queue import Place, Queue
 from actium.train.sources import Sources
 from actium.train.work import job_of
 
-WORKERS, KILLED, LIMIT_SECONDS = 4, 2, 240
+WORKERS, KILLED, LIMIT_SECONDS = 4, 2, 480
 
 
 def plan() -> Plan:
