@@ -44,7 +44,9 @@ def page(document: Mapping[str, Any]) -> str:
         "rows": summary["activations"],
         "learned": [r for r in summary["activations"] if r["learned"]],
         "pictures": _pictures(summary, {name: own[name] for name in names[:_LINES]}),
-        "ends": [c for c in cells if c.get("diverged") or c.get("error")][:100],
+        "ends": [(c["activation"], c["seed"], why) for c in cells if (why := c.get("error") or c.get("diverged"))][
+            :100
+        ],
         "environment": document["environment"],
         "spread": spread,
         "troubles": troubles,
