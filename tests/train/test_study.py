@@ -277,19 +277,19 @@ def test_the_command_interrupted_and_taken_up_again(tmp_path: Path):
     target = f"{tmp_path / 'mine.py'}:Fine"
     options = ("--task", "moons", "--epochs", "2", "--seeds", "8", "--jobs", "1", "--out", str(out))
     first = command(target, "tanh", *options, start_new_session=True)
-    end = time.monotonic() + 150
+    end = time.monotonic() + 300
     while not list(out.glob("cells/*.json")):
         assert first.poll() is None, first.communicate()
         assert time.monotonic() < end
         time.sleep(random.uniform(0.0, 0.1))
     first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=60)
+    _, err = first.communicate(timeout=120)
     assert first.returncode == 130
     assert "the same command goes on from there" in err
     before = {p.name: p.stat().st_mtime_ns for p in out.glob("cells/*.json")}
     assert 0 < len(before) < 16
     second = command(target, "tanh", *options, "--json", str(tmp_path / "s.json"), "--html", str(tmp_path / "s.html"))
-    text, err = second.communicate(timeout=150)
+    text, err = second.communicate(timeout=300)
     assert second.returncode == 0, err
     after = {p.name: p.stat().st_mtime_ns for p in out.glob("cells/*.json")}
     assert len(after) == 16
