@@ -113,7 +113,7 @@ def _maker(activation: object) -> Callable[[], nn.Module]:
         return activation.module  # type: ignore[attr-defined]
     if not callable(activation):
         raise TargetError(f"expected a module, its class or a function, got {type(activation).__name__}")
-    return lambda: Function(activation)
+    return lambda: Function(activation)  # type: ignore[arg-type]
 
 
 def _accuracies(candidate: Candidate, seed: int, epochs: int) -> tuple[float, float, str | None]:
