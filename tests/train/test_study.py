@@ -30,6 +30,7 @@ from actium.train.queue import Place, Queue
 from actium.train.sources import Sources
 from actium.train.storage import quiet, shown
 from actium.train.store import Store
+from actium.train.study import compare
 from actium.train.work import job_of, work
 
 
@@ -182,6 +183,17 @@ def test_interrupted_work_is_taken_up_at_once(tmp_path: Path):
         assert len(two.results()) == 2
         two.work(lambda cell, _: trained(cell), "two", 0.0)
         assert len(two.results()) == len(whole.cells)
+
+
+def test_what_other_machines_trained_is_kept_here_as_well_and_not_trained_again(tmp_path: Path):
+    whole = plan()
+    with queue(tmp_path, whole) as there:
+        there.work(lambda cell, _: trained(cell), "there", 0.0)
+    here = tmp_path / "out"
+    outcome = compare(whole, storage=f"sqlite:///{tmp_path / 'study.db'}", out=here)
+    assert outcome.trained == 0
+    assert [c["key"] for c in outcome.cells] == [c.key for c in whole.cells]
+    assert len(Store(here).finished(whole.cells)) == len(whole.cells)
 
 
 # --- What can go wrong with files and databases -----------------------------------------------------------

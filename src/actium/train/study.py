@@ -98,7 +98,7 @@ def compare(
         queue.fill()
         crew = stack.enter_context(_crew(queue, job_of(plan, queue.place, sources or Sources(), folder, queue.since)))
         wanted = min(jobs or os.cpu_count() or 1, len(plan.cells))
-        finished = store.finished(plan.cells)
+        finished = store.finished(plan.cells) | queue.results()
         while crew.keep(0 if len(finished) == len(plan.cells) else wanted):
             finished |= queue.results()
             if progress is not None:
@@ -107,7 +107,15 @@ def compare(
                 break  # The workers would find that out as well, a little later.
             time.sleep(_POLL_SECONDS)
         finished |= queue.results()
+        _keep(store, plan, finished)
         return _outcome(plan, finished, queue.errors(), crew.trained)
+
+
+def _keep(store: Store, plan: Plan, finished: dict[str, dict[str, Any]]) -> None:
+    """Keep here as well what other machines trained."""
+    for cell in plan.cells:
+        if cell.key in finished and store.load(cell) is None:
+            store.save(cell, finished[cell.key])
 
 
 def _outcome(plan: Plan, finished: dict[str, dict[str, Any]], errors: dict[str, str], trained: int) -> Outcome:
