@@ -75,8 +75,8 @@ def trains_in_network(
     Example:
         >>> trains_in_network(nn.SiLU, seeds=1).passed
         True
-        >>> trains_in_network(nn.Identity(), seeds=1).reasons
-        ('seed 0: accuracy 0.868 is below 0.95', 'seed 0: 0.000 better than the identity, expected 0.05')
+        >>> trains_in_network(nn.Identity(), seeds=1).reasons[-1]
+        'seed 0: 0.000 better than the identity, expected 0.05'
     """
     candidate = Candidate("activation", _maker(activation))
     with _one_thread():
