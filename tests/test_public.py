@@ -16,16 +16,25 @@ import actium
 from actium.catalogue import ENTRIES
 
 HEAVY = ("torch", "numpy", "flint", "rich", "typer", "jinja2")
+EXTRAS = ("sklearn", "scipy", "optuna", "sqlalchemy", "psycopg", "PIL")
 
 
 def loaded_by(statement):
-    code = f"import sys\n{statement}\nprint(*(m for m in {HEAVY!r} if m in sys.modules))"
+    code = f"import sys\n{statement}\nprint(*(m for m in {HEAVY + EXTRAS!r} if m in sys.modules))"
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
 
 
 def test_importing_the_package_loads_nothing_heavy():
     assert loaded_by("import actium, actium.errors; actium.__version__") == []
     assert set(loaded_by("import actium; dir(actium)")) <= {"numpy"}
+
+
+def test_the_package_and_its_command_line_load_no_extra():
+    assert set(loaded_by("import actium.cli, actium.train, actium.nn; actium.check")) & set(EXTRAS) == set()
+
+
+def test_that_test_would_notice_an_extra():
+    assert "optuna" in loaded_by("import actium.train.extras as e; e.need('optuna', 'a test')")
 
 
 def test_that_test_would_notice_torch():

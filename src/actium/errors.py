@@ -76,5 +76,17 @@ class WorkerError(ActiumError, RuntimeError):
     """The process in which targets are judged cannot be started."""
 
 
+class ExtraError(ActiumError, ImportError):
+    """An optional package that is needed and not installed, with the command that installs it."""
+
+
+class DataError(ActiumError, ValueError):
+    """Training data that is not there, cannot be read, or holds what nothing can be learned from."""
+
+
+class StudyError(ActiumError, RuntimeError):
+    """A training study that cannot be opened, joined, written or continued."""
+
+
 class ActiumWarning(UserWarning):
     """Something works, but not the way the caller probably wants (for example, without kernels)."""

@@ -13,6 +13,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
 from actium.define import formula
@@ -85,7 +86,22 @@ def dtensor(rank: int) -> None:
         assert_equal([parts.grad.full_tensor(), a.grad.full_tensor()], [expected_x.grad, expected_a.grad])
 
 
-JOBS = {"ddp": ddp, "fsdp": fsdp, "dtensor": dtensor}
+def tensor_parallel(rank: int) -> None:
+    """Columns, then rows: between them each process has half of the channels, and half of the learned values."""
+    mesh = init_device_mesh("cpu", (WORLD,))
+    alone, shared = model()[:3], model()[:3]
+    activation = shared[1]
+    for name, value in list(activation.named_parameters()):
+        activation.register_parameter(name, nn.Parameter(distribute_tensor(value.detach(), mesh, [Shard(0)])))
+    ways = {"0": ColwiseParallel(use_local_output=False), "2": RowwiseParallel(input_layouts=Shard(-1))}
+    parallelize_module(shared, mesh, ways)
+    trained(alone, data())
+    trained(shared, data())
+    assert all(p.to_local().numel() < p.numel() for p in activation.parameters())
+    assert_equal(state(shared), state(alone))
+
+
+JOBS = {"ddp": ddp, "fsdp": fsdp, "dtensor": dtensor, "tensor parallel": tensor_parallel}
 
 
 def run(rank: int, folder: str) -> None:

@@ -97,6 +97,19 @@ def test_it_fits_a_phone_and_asks_for_nothing(name: str, tmp_path: Path):
     assert all(150 < width <= 360 for width, _ in probe["maps"])
 
 
+def test_the_page_of_a_study_fits_a_phone_and_asks_for_nothing(tmp_path: Path):
+    pytest.importorskip("scipy", reason="needs the extra train")
+    from study_documents import HOSTILE, study
+
+    from actium.report.study_html import page as study_page
+
+    probe = opened(study_page(study("relu", HOSTILE, "gelu", diverging="gelu")), tmp_path, width=360)
+    assert probe["layout"] <= 360
+    assert probe["refused"] == []
+    assert probe["fetched"] == []
+    assert "the loss is nan at step 7 of 90" in probe["text"]
+
+
 def test_the_verdict_and_the_pictures_are_there(tmp_path: Path):
     probe = opened(page([certificate("torch.nn:Name")], ENVIRONMENT), tmp_path)
     assert "torch.nn:Name" in probe["text"]

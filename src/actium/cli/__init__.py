@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from actium import __version__
-from actium.cli import bench, check, show
+from actium.cli import bench, check, compare, show
 
 # An argument that starts with a dash and is not one of these is a formula: -x * sigmoid(x).
 _OPTION = re.compile(r"-|-[oph]|--([a-z][a-z-]*(=.*)?)?", re.DOTALL)
@@ -32,6 +32,7 @@ app = typer.Typer(
 
 app.command(short_help="Check activation functions.")(check.check)
 app.command(short_help="Time activation functions.")(bench.bench)
+app.command(short_help="Train with each activation, and compare.")(compare.compare)
 app.command("list")(show.list_)
 app.command(short_help="Show an activation, and draw it.")(show.show)
 app.command(short_help="Print a stand-alone PyTorch module.")(show.eject)

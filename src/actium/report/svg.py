@@ -42,7 +42,7 @@ def curve(title: str, low_x: float, high_x: float, y: Sequence[float | None], co
     values = [v if v is not None and abs(v) < _HUGE else math.nan for v in y]
     frame = _Frame(low_x, high_x, *_range(values))
     columns = [low_x + (high_x - low_x) * k / _COLUMNS for k in range(_COLUMNS + 1)]
-    rows = _ticks(frame.low, frame.high)
+    rows = ticks(frame.low, frame.high)
     texts = [_text(_LEFT - 5, frame.y(v) + 3.5, "end", v) for v in rows]
     texts += [_text(frame.x(v), _BOTTOM + 15, "middle", v) for v in columns]
     step = (high_x - low_x) / (len(values) - 1)
@@ -122,7 +122,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Three to six round numbers between two."""
     raw = (high - low) / 4
     size = 10.0 ** math.floor(math.log10(raw))
