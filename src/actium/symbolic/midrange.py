@@ -41,9 +41,12 @@ def sech(u: Node) -> Node:
 
 
 def sech_square(u: Node) -> Node:
-    """Sech² as 4E/(1+E)² with E = e^−2u, whose denominator `kernels/midrange.py` merges with others."""
-    e = exp(neg(2.0 * u))
-    return 4.0 * e * op("square", 1.0 / (1.0 + e))
+    """Sech² as 4q/(1+q)² with q = e^(−2|u|), whose denominator `kernels/midrange.py` merges with others.
+
+    Not with e^−2u: just above 1 it makes 1+q a number above 2, whose rounding is twice as large.
+    """
+    q = exp(neg(2.0 * op("abs", u)))
+    return 4.0 * q * op("square", 1.0 / (1.0 + q))
 
 
 def tanh_softplus(u: Node) -> Node:
