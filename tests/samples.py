@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from actium.define import Activation, formula
+from actium.authoring import formula
+from actium.define import Activation
 from actium.symbolic.graph import Formula, const, op, parameter, variable, where
 from actium.symbolic.parameters import learnable
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from actium.authoring import activation, formula
 from actium.checking import activation_of, at_values, check, known_functions, subject_of
-from actium.define import activation, formula
 from actium.errors import DtypeError, TargetError
 from actium.running import check_all
 from actium.symbolic.parameters import learnable

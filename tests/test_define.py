@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from actium.define import Activation, activation, formula
+from actium.authoring import activation, formula
+from actium.define import Activation
 from actium.errors import (
     ActiumError,
     ChannelError,

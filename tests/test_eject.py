@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from actium import catalogue
-from actium.define import Activation, formula
+from actium.authoring import formula
+from actium.define import Activation
 from actium.eject import eject
 from actium.symbolic.parameters import learnable
 from actium.verify.encodings import all_encodings, finite_encodings

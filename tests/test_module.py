@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from actium.define import formula
+from actium.authoring import formula
 from actium.errors import ChannelError, DeviceError, InplaceError, ParameterError
 from actium.symbolic.parameters import learnable
 from samples import assert_same_bits, leaky, mish, relu, silu, soft_clip, swish, two

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from actium.define import formula
+from actium.authoring import formula
 from samples import (
     ALL,
     DTYPES,

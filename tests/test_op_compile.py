@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from actium.define import formula
+from actium.authoring import formula
 from samples import REFERENCE, elu, gelu, hardswish, identify, mish, relu, silu, swish, two
 
 X = torch.tensor([-3.1, -1.3, -0.2, 0.4, 1.1, 2.7])

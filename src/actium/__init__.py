@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from actium import errors as errors
     from actium import models as models
     from actium import nn as nn
+    from actium.authoring import activation as activation
+    from actium.authoring import formula as formula
     from actium.checking import check as check
     from actium.define import Activation as Activation
-    from actium.define import activation as activation
-    from actium.define import formula as formula
     from actium.gated import GatedActivation as GatedActivation
     from actium.gated import glu as glu
     from actium.models import gain as gain
@@ -86,9 +86,9 @@ _HOMES = {
     "ActivationModule": "actium.module",
     "GatedActivation": "actium.gated",
     "Parameter": "actium.symbolic.parameters",
-    "activation": "actium.define",
+    "activation": "actium.authoring",
     "check": "actium.checking",
-    "formula": "actium.define",
+    "formula": "actium.authoring",
     "glu": "actium.gated",
     "gain": "actium.models",
     "init_": "actium.models",

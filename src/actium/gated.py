@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from actium.authoring import activation as trace_activation
 from actium.define import Activation
-from actium.define import activation as trace_activation
 from actium.errors import DeviceError, DtypeError, ParameterError, ShapeError
 from actium.kernels.dispatch import Library
 from actium.kernels.halves import Halves, Kernels

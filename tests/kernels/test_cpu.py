@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from actium.define import formula
+from actium.authoring import formula
 from actium.errors import KernelError
 from actium.kernels import cpu, toolchain
 from actium.kernels.dispatch import Library
@@ -23,7 +23,7 @@ X, G = variable("x"), variable("g")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 TEXT = "x * tanh(log(1 + exp(b * x))) + where(x < a, exp(x), x)"
 PRINT = f"""
-from actium.define import formula
+from actium.authoring import formula
 a = formula("{TEXT}", a=1.0, b=2.0)
 print(a.source("c", "bfloat16"), a.source("torch"), end="")
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from actium.define import formula
+from actium.authoring import formula
 from actium.kernels import dispatch, toolchain
 from actium.kernels.dispatch import as_operand, dense, safe_name, threads_for
 

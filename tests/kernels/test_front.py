@@ -13,7 +13,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from actium.define import Activation, formula
+from actium.authoring import formula
+from actium.define import Activation
 from actium.errors import KernelError
 from actium.kernels import front
 from actium.module import ActivationModule

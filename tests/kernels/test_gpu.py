@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from actium.authoring import formula
 from actium.catalogue import ENTRIES, get
-from actium.define import formula
 from actium.errors import KernelError
 from actium.kernels import dispatch, toolchain
 from actium.kernels.cpu import Kernel

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from actium.authoring import formula
 from actium.catalogue import ENTRIES, get
-from actium.define import formula
 from actium.kernels import dispatch, toolchain
 from actium.kernels.gpu import availability, tuning
 from actium.op import Op

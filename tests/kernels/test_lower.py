@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from actium.kernels.eager import compile_function
-from actium.kernels.lower import Lowering, mask_branches
+from actium.kernels.lower import Lowering
+from actium.kernels.masking import mask_branches
 from actium.kernels.plan import Plan
 from actium.symbolic.balls import evaluate
 from actium.symbolic.graph import Node, const, number_of, op, parameter, variable, walk, where

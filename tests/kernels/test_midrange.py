@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from actium.authoring import formula
 from actium.catalogue import ENTRIES, get
-from actium.define import formula
 from actium.kernels.midrange import midrange
 from actium.op import Op
 from actium.symbolic.graph import Formula, Node, const, mul, op, parameter, variable, walk

@@ -9,8 +9,8 @@ import torch
 
 import actium
 import actium.nn
+from actium.authoring import formula
 from actium.catalogue import ENTRIES, get
-from actium.define import formula
 from actium.errors import MemoryModeError
 from actium.lean import MODES
 from actium.lean import apply as apply_op

@@ -9,7 +9,8 @@ import pytest
 from rich.cells import cell_len
 
 from actium import catalogue
-from actium.define import Activation, formula
+from actium.authoring import formula
+from actium.define import Activation
 from actium.report import about, curve, notebook
 from actium.report.doctor import diagnose, self_test
 
@@ -124,10 +125,10 @@ def test_doctor_runs_a_kernel_and_says_what_is_in_use():
 
 
 def test_doctor_notices_wrong_numbers(monkeypatch: pytest.MonkeyPatch):
-    from actium import define
+    from actium import authoring
 
     wrong = formula("x * tanh(x) * 1.001", name="wrong")
-    monkeypatch.setattr(define, "formula", lambda *_args, **_kwargs: wrong)
+    monkeypatch.setattr(authoring, "formula", lambda *_args, **_kwargs: wrong)
     assert not self_test()["passed"]
 
 

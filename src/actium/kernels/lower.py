@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from actium.symbolic.balls import constant_value, is_regular
+from actium.kernels.masking import is_bounded, mask_branches
+from actium.symbolic.balls import constant_value
 from actium.symbolic.expansions import Decay, exp_decay
 from actium.symbolic.graph import Node, const, div, mul, neg, negated, number_of, op, rebuild, remake, sub, walk, where
 from actium.symbolic.primitives import PRIMITIVES
@@ -246,7 +247,7 @@ def _zero_if(gone: Node, value: Node, result: Node, foreign: Node, lo: Node = ON
     An infinite factor that has nothing to do with the one that underflowed makes it NaN.
     """
     result = mul(mul(result, foreign), lo)
-    if foreign is ONE and (is_constant(value) or _is_bounded(value)):
+    if foreign is ONE and (is_constant(value) or is_bounded(value)):
         return result
     return where(gone, const(0.0) if foreign is ONE else sub(foreign, foreign), result)
 
@@ -303,104 +304,3 @@ def _integer_power(node: Node) -> Node:
         if left:
             square = mul(square, square)
     return result if exponent > 0 else div(const(1.0), result)
-
-
-# --- Branch masking, for torch's autodiff ------------------------------------------------------------
-
-# Operators whose value and derivative are finite for every finite operand.
-_TAME = frozenset({"add", "sub", "neg", "abs", "sign", "floor", "tanh", "sigmoid", "erf", "ndtr", "atan", "sin", "cos"})
-_SAFE_VALUES = (0.0, 1.0, -1.0, 0.5, 2.0)
-
-
-def mask_branches(root: Node) -> Node:
-    """Replace what an unselected branch reads by a harmless value, so that autodiff cannot make NaN of it.
-
-    `where(x > 0, x, expm1(x))` has a NaN gradient at x = 100 in torch: the unselected e^100 is infinite and
-    0 · inf = NaN. With `expm1(where(x > 0, 0, x))` the unselected branch sees 0.
-    """
-
-    def visit(node: Node, args: tuple[Node, ...]) -> Node:
-        if node.op != "where":
-            return remake(node, args)
-        condition, a, b = args
-        return where(condition, _masked(a, condition, True), _masked(b, condition, False))
-
-    return rebuild(root, visit)
-
-
-def _masked(branch: Node, condition: Node, selected: bool) -> Node:
-    if _is_tame(branch):
-        return branch
-    leaves = [n for n in walk(branch) if n.op in ("input", "param")]
-    involved = set(walk(condition))
-    # A condition on the inputs alone cannot be cured by moving a parameter, and the other way round.
-    movable = [n for n in leaves if n in involved]
-    safe = _safe_value(branch, movable)
-    if safe is None:
-        return branch
-    swap = {n: where(condition, n, safe) if selected else where(condition, safe, n) for n in movable}
-    return rebuild(branch, lambda n, args: swap[n] if n in swap else remake(n, args))
-
-
-def _is_tame(branch: Node) -> bool:
-    """Whether no finite operand can make the branch or its slope infinite."""
-    return all(_is_tame_step(node) for node in walk(branch))
-
-
-def _is_tame_step(node: Node) -> bool:
-    if not node.args or node.op in _TAME or node.op == "where" or node.is_bool:
-        return True
-    if node.op == "mul":
-        return node.args[0].is_const or all(_is_bounded(a) for a in node.args)
-    return _is_bounded(node)
-
-
-def _is_bounded(node: Node) -> bool:
-    """Whether a node stays within a moderate range by its form: made of e^(−|u|), constants and 1/(1 + …)."""
-    if node.is_const:
-        return True
-    if node.op == "exp":
-        return _is_negative_abs(node.args[0])
-    if node.op == "where":
-        return all(_is_bounded(a) for a in node.args[1:])
-    if node.op == "div":
-        return _is_bounded(node.args[0]) and _is_bounded(node.args[1]) and _is_above_zero(node.args[1])
-    if node.op == "log1p":
-        return _is_bounded(node.args[0]) and _is_above_zero(1.0 + node.args[0])
-    return node.op in ("add", "sub", "mul", "square", "neg", "tanh") and all(_is_bounded(a) for a in node.args)
-
-
-def _is_negative_abs(node: Node) -> bool:
-    if node.op == "mul" and node.args[0].is_const and number_of(node.args[0]) > 0:
-        return _is_negative_abs(node.args[1])
-    return node.op == "where" and node.args[0].op == "ge" and node.args[1] is neg(node.args[2])
-
-
-def _is_above_zero(node: Node) -> bool:
-    """A sum or product of e^…, positive constants and selections of them, with a positive constant in it."""
-    if node.is_const:
-        return number_of(node) > 0
-    if node.op == "add":
-        return any(_is_above_zero(a) for a in node.args) and all(
-            _is_above_zero(a) or _is_nonnegative(a) for a in node.args
-        )
-    if node.op in ("mul", "square"):
-        return all(_is_above_zero(a) for a in node.args)
-    return node.op == "where" and all(_is_above_zero(a) for a in node.args[1:])
-
-
-def _is_nonnegative(node: Node) -> bool:
-    if node.op in ("exp", "square", "abs"):
-        return True
-    if node.op in ("mul", "add"):
-        return all(_is_nonnegative(a) or _is_above_zero(a) for a in node.args)
-    return False
-
-
-def _safe_value(branch: Node, movable: list[Node]) -> Node | None:
-    """A value at which the branch and its slopes are finite, tried in ball arithmetic."""
-    bounds = [number_of(n) for n in walk(branch) if n.is_const and math.isfinite(number_of(n))]
-    for value in (*_SAFE_VALUES, *(b + step for b in bounds for step in (1.0, -1.0))):
-        if movable and is_regular(branch, dict.fromkeys(movable, value)):
-            return const(value)
-    return None

@@ -57,11 +57,11 @@ def self_test() -> dict[str, Any]:
     """Run x·tanh(x) forward and backward in each dtype, and compare with torch in float64."""
     import torch
 
-    from actium import define
+    from actium import authoring
     from actium.kernels import toolchain
 
     # Not a catalogue entry: nothing else may have built or altered it.
-    activation = define.formula("x * tanh(x)", name="doctor")
+    activation = authoring.formula("x * tanh(x)", name="doctor")
     began = time.perf_counter()
     worst: dict[str, float] = {}
     try:
