@@ -90,7 +90,7 @@ def eject(activation: Activation) -> str:
         activation to the last bit or the one before; learnable parameters have the same names in `state_dict`.
 
     Example:
-        >>> from actium.define import formula
+        >>> from actium.authoring import formula
         >>> text = eject(formula("x * tanh(log(1 + exp(x)))", name="mish"))
         >>> "class Mish(nn.Module)" in text, "actium" in text.replace("Written by actium", "")
         (True, False)

@@ -226,8 +226,8 @@ def _try(compiler: Compiler, folder: Path) -> str | None:
     return None if right else "builds a library that computes nonsense"
 
 
-def invoke(command: Sequence[str], folder: Path, seconds: float = BUILD_SECONDS) -> tuple[int, str]:
-    """Run a compiler in `folder`, without a shell and without input.
+def invoke(command: Sequence[str], folder: Path, seconds: float | None = None) -> tuple[int, str]:
+    """Run a compiler in `folder`, without a shell and without input, for `BUILD_SECONDS` if not told otherwise.
 
     Returns:
         The exit status, and everything that it printed.
@@ -238,6 +238,7 @@ def invoke(command: Sequence[str], folder: Path, seconds: float = BUILD_SECONDS)
     import signal
     import subprocess
 
+    seconds = BUILD_SECONDS if seconds is None else seconds
     environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder)}
     try:
         # A session of its own, so that a time-out can end the compiler proper along with its driver.
