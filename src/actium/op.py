@@ -63,6 +63,7 @@ class Op:
         self.kernels = dispatch.Kernels(self.plan)
         self._calls: dict[tuple[torch.dtype, tuple[float, ...]], FlatCall] = {}
         self._fronts: dict[tuple[float, ...], Any] = {}
+        self._doors: dict[str, Any] = {}
         self.lean: dict[str, Any] = {}  # by memory mode; filled by the layer above
 
     # -- calls -------------------------------------------------------------------------------------
@@ -71,10 +72,9 @@ class Op:
         self, x: Tensor, parameters: tuple[ParameterValue, ...] = (), channel_dim: int | None = None
     ) -> Tensor:
         """Apply to one input."""
-        if not is_dynamo_compiling() and (door := self._fronts.get(parameters)) is not None:  # type: ignore[arg-type]
-            y = door(x)
-            if y is not None:
-                return y
+        door = None if is_dynamo_compiling() else self._fronts.get(parameters)  # type: ignore[arg-type]
+        if door is not None and (y := door(x)) is not None:
+            return y
         if (
             not is_dynamo_compiling()
             and type(x) is Tensor
@@ -95,12 +95,12 @@ class Op:
 
     def front(self, parameters: tuple[float, ...]) -> Any | None:
         """The compiled front door for these numbers as parameters, if that was built."""
-        if parameters not in self._fronts:
-            door = front.make(parameters, lambda x, grad: _any_gradient(self, parameters, x, grad))
-            if door is None:
-                return None
-            self._fronts[parameters] = door
-        return self._fronts[parameters]
+        key = repr(parameters)  # tells −0.0 from 0.0
+        if key not in self._doors:
+            self._doors[key] = front.make(parameters, lambda x, grad: _any_gradient(self, parameters, x, grad))
+        if self._doors[key] is not None and 0.0 not in parameters:
+            self._fronts[parameters] = self._doors[key]
+        return self._doors[key]
 
     def _remember(self, dtype: torch.dtype, parameters: tuple[float, ...]) -> None:
         """Keep the compiled form for the next call, unless a parameter is 0: as a key, −0.0 would find that of 0.0."""
@@ -109,6 +109,7 @@ class Op:
         if len(self._calls) > 256:  # parameters that change all the time
             self._calls.clear()
             self._fronts.clear()
+            self._doors.clear()
         call = self.flat_call(dtype, parameters)
         if call is not None:
             self._calls[dtype, parameters] = call

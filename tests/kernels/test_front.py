@@ -204,6 +204,13 @@ def test_compiled_models_and_modules_with_parameters(door, fresh_dynamo):
     torch.testing.assert_close(compiled(x), torch.nn.functional.silu(x))
 
 
+def test_a_parameter_of_minus_zero_is_not_taken_for_zero(door):
+    flat = warm(formula("where(x > 0, x, low)", low=0.0))
+    x = torch.full((3,), -1.0)
+    assert torch.equal(bits(flat(x, low=-0.0)), bits(torch.full((3,), -0.0)))
+    assert torch.equal(bits(flat(x)), bits(torch.zeros(3)))
+
+
 def test_an_activation_that_nobody_holds_is_freed(door):
     silu = warm(formula("x * sigmoid(x)"))
     x = torch.randn(3, requires_grad=True)

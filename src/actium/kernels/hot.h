@@ -30,7 +30,7 @@
 #define ACT_ESTRIN(x, s, ...) ACT_E4_(x, s, __VA_ARGS__)
 #define ACT_E4_(x, s, a, b, c, d, e) ACT_FMA(ACT_FMA(a, s, ACT_FMA(b, x, c)), s, ACT_FMA(d, x, e))
 
-/* The same of degree 8 and 10; fourth = s^2. The latter's last two steps are Horner's, for act_mills near 0: 0.7 ULP less. */
+/* The same of degree 8 and 10; fourth = s^2. The latter's last two steps are Horner's, for act_mills near 0. */
 #define ACT_ESTRIN8(x, s, fourth, ...) ACT_E8_(x, s, fourth, __VA_ARGS__)
 #define ACT_E8_(x, s, fourth, a, b, c, d, e, f, g, h, i) \
     ACT_FMA(ACT_FMA(a, fourth, ACT_FMA(ACT_FMA(b, x, c), s, ACT_FMA(d, x, e))), fourth, \

@@ -156,7 +156,7 @@ class _Fraction:
 class _Fractions:
     """Brings sums and products over the same 1+E to one fraction: σ(x)(1 + xσ(−x)) becomes (1+E+xE) / (1+E)².
 
-    One division in place of two, and 2.9 ULP in place of 3.5. Only where the numerator cannot overflow.
+    One division in place of two, and fewer roundings. Only where the numerator cannot overflow.
 
     Args:
         bounds: Nodes whose absolute value is known to be at most so much.
