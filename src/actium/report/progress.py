@@ -23,7 +23,22 @@ def _bar(screen: Console) -> Progress:
     return Progress(*columns, TimeElapsedColumn(), console=screen, transient=True)
 
 
-class Steps:
+class Shown:
+    """Whatever has a progress that is on the screen while it runs."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class Steps(Shown):
     """A bar on stderr for steps that say themselves what they do.
 
     Args:
@@ -35,22 +50,13 @@ class Steps:
         self._progress = _bar(self._screen)
         self._task = self._progress.add_task("", total=total)
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
     def at(self, done: int, what: str) -> None:
         """So many are done, and this goes on now."""
         text = shortened(clean(what), max(self._screen.width - 40, 20))
         self._progress.update(self._task, completed=done, description=text)
 
 
-class Bar:
+class Bar(Shown):
     """A bar on stderr that is gone when the run is over.
 
     Args:
@@ -64,15 +70,6 @@ class Bar:
         self._progress = _bar(self._screen)
         self._inside: dict[str, TaskID] = {}
         self._task = self._progress.add_task(self._text("checking", targets[0]), total=len(targets))
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def reach(self, target: str, done: int, total: int) -> None:
         """Show how far one target is, in a bar of its own."""

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from actium.report.clean import clean, shortened
+from actium.report.progress import Shown
 from actium.report.terminal import console, number
 from actium.train.plan import Cell
 
 
-class Bar:
+class Bar(Shown):
     """A bar on stderr with the mean of each activation so far; it is gone when the study is over.
 
     Args:
@@ -30,15 +30,6 @@ class Bar:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(None), MofNCompleteColumn())
         self._progress = Progress(*columns, TimeElapsedColumn(), console=self._screen, transient=True)
         self._task = self._progress.add_task("starting workers", total=len(cells))
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def show(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         """Show what is finished."""
