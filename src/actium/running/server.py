@@ -205,3 +205,4 @@ def main() -> None:
     _prctl(_SET_SUBREAPER, 1)
     worker.prepare()
     Server(jobs, events).serve()
+    os._exit(0)  # To take torch apart in good order takes most of a second, and the caller waits.

@@ -75,7 +75,9 @@ def judge(job: Mapping[str, Any]) -> dict[str, Any]:
     if options["full"]:
         return {"certificate": _judge_fully(subject, job).to_json()}
     dtypes = options["dtypes"] or DEFAULT_DTYPES
-    certificate = check(subject, known=known_functions(), dtypes=dtypes, only=options["only"] or None)
+    # With one thread, the other CPUs are at work on other targets.
+    aside = job.get("threads", 1) > 1
+    certificate = check(subject, known=known_functions(), dtypes=dtypes, only=options["only"] or None, aside=aside)
     return {"certificate": certificate.to_json()}
 
 

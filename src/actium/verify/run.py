@@ -53,6 +53,7 @@ def check(
     known: Mapping[str, identity.Known] | None = None,
     dtypes: Iterable[str] = DEFAULT_DTYPES,
     only: Iterable[str] | None = None,
+    aside: bool = False,
 ) -> Certificate:
     """Judge one target.
 
@@ -61,6 +62,8 @@ def check(
         known: Functions that it may turn out to equal, by name.
         dtypes: Formats to sweep: all encodings of float16 and bfloat16, a stratified sample of float32.
         only: Check ids to judge by; all of them if not given.
+        aside: Compute the truth in a forked process while the checks run that need none. For a process that nobody
+            else's threads run in.
 
     Returns:
         The certificate. Whatever could not be run, or was not asked for, is listed in it with the reason, never as
@@ -85,13 +88,16 @@ def check(
         case.blocked.update((i, reason) for i in REGISTRY if i != "shape-change")
         return _certificate(case, [contract.unusable(case, reason)], kind, reason)
     obstacle = contract.coupling(case)
+    truths = _truths_of(reference, tuple(f.dtype for f in formats))
+    if aside and asked & _SWEPT and obstacle is None:
+        truths.start_aside()
     findings: list[Finding] = []
-    if asked & _SWEPT:
-        obstacle = obstacle or _sweep(case, [f.dtype for f in formats])
-        findings += _numbers(case, asked, obstacle, known or {})
     for check_id, run in {**_CONTRACT, **parameters.CHECKS, **composition.CHECKS}.items():
         if check_id in asked:
             findings += _guarded(case, run, check_id)
+    if asked & _SWEPT:
+        obstacle = obstacle or _sweep(case, truths, [f.dtype for f in formats])
+        findings += _numbers(case, asked, obstacle, known or {})
     return _certificate(case, findings, kind, obstacle)
 
 
@@ -157,10 +163,12 @@ def _truths(oracle: Oracle, dtypes: tuple[torch.dtype, ...]) -> Truths:
     return Truths(oracle, dtypes)
 
 
-def _sweep(case: Case, dtypes: list[torch.dtype]) -> str | None:
+def _truths_of(reference: Reference, dtypes: tuple[torch.dtype, ...]) -> Truths:
+    return _truths(reference, dtypes) if isinstance(reference, Oracle) else Truths(reference, dtypes)
+
+
+def _sweep(case: Case, truths: Truths, dtypes: list[torch.dtype]) -> str | None:
     """Fill in the sweeps; the reason if not even one format can be swept."""
-    shared = isinstance(case.reference, Oracle)
-    truths = _truths(case.reference, tuple(dtypes)) if shared else Truths(case.reference, dtypes)
     done, failed = {}, []
     for dtype in dtypes:
         try:
@@ -240,7 +248,7 @@ def _certificate(
     case: Case, findings: list[Finding], kind: Literal["ball", "float64"], obstacle: str | None
 ) -> Certificate:
     subject = case.runner.subject
-    not_run = dict(case.blocked)
+    not_run = {i: case.blocked[i] for i in REGISTRY if i in case.blocked}
     accuracy = {}
     for swept in case.sweeps.values():
         rows = {"output": _accuracy(swept.output)}

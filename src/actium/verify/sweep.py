@@ -8,7 +8,7 @@ the exact result lies, and the error in ULP. Judges nothing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from actium.verify.aside import table_aside
 from actium.verify.encodings import HALVES, Format, format_of, sample
-from actium.verify.oracle import Floats, Table
+from actium.verify.oracle import Floats, Oracle, Table
 from actium.verify.subject import Result, Runner
 from actium.verify.ulp import judged_error, rounds_to_finite
 
@@ -120,9 +121,16 @@ class Truths:
         parts = [sample(d).double().numpy() for d in dtypes]
         self._x = np.unique(np.concatenate([*parts, np.zeros(1)]))
 
+        self._aside: Callable[[], Table] | None = None
+
+    def start_aside(self) -> None:
+        """Begin to evaluate the reference in a process beside this one, if it is an oracle and not done already."""
+        if isinstance(self.reference, Oracle) and self._aside is None and "_all" not in vars(self):
+            self._aside = table_aside(self.reference, self._x)
+
     @functools.cached_property
     def _all(self) -> Table:
-        return self.reference.table(self._x)
+        return self.reference.table(self._x) if self._aside is None else self._aside()
 
     def at(self, x: Floats) -> Table:
         """Rows for inputs that belong to one of the formats."""

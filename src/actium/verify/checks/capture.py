@@ -137,7 +137,7 @@ def _compiled(function: Call, graphs: list[Any]) -> Iterator[Call]:
     with _quiet():
         from torch._dynamo import config, lookup_backend
 
-        run = lookup_backend("aot_eager")
+        run = lookup_backend("aot_eager_default_partitioner")
 
         def backend(graph: Any, inputs: Any) -> Any:
             graphs.append(graph)
