@@ -96,14 +96,14 @@ static double ref_mills(double a, double c) {
     X(expsqn_hi, act_expsqn_hi(x, c), ref_expsq) \
     X(expsqn_lo, act_expsqn_lo(x, c), ref_expsq) \
     X(log1p_unit, act_log1p_unit(x), ref_log1p) \
-    X(mills, act_mills(x), ref_mills) \
-    X(tanh_by_expm1, act_tanh_by_expm1(x), ref_tanh) \
+    X(mills, act_mills_of(x, act_mills_w(x)), ref_mills) \
+    X(tanh_by_expm1, __builtin_copysignf(act_tanh_above(x) / act_tanh_below(x), x), ref_tanh) \
     X(expm1n, act_expm1n(x), ref_expm1) \
     X(expn_h, act_expn_h(x), ref_exp) \
     X(expsqn_h, act_expsqn_h(x, c), ref_expsq) \
     X(log1p_unit_h, act_log1p_unit_h(x), ref_log1p) \
-    X(mills_h, act_mills_h(x), ref_mills) \
-    X(tanh_h, act_tanh_h(x), ref_tanh) \
+    X(mills_h, act_mills_of_h(act_mills_w_h(x)), ref_mills) \
+    X(tanh_h, __builtin_copysignf(act_tanh_expm1_h(x) / (2.0f + act_tanh_expm1_h(x)), x), ref_tanh) \
     X(expm1n_h, act_expm1n_h(x), ref_expm1) \
     X(exp_mid, act_exp_mid(x), ref_exp) \
     X(expsq_mid, act_expsq_mid(x, c), ref_expsq) \

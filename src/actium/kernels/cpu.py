@@ -10,16 +10,19 @@ In: lowered graphs of outputs and sums over named inputs and parameters. Out: C 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
 
 from actium.errors import KernelError
+from actium.kernels.fission import Piece, pieces
 from actium.kernels.forms import expressions
 from actium.kernels.midrange import Midrange
 from actium.symbolic.graph import IDENTIFIER, Node, where
 
 Layout = Literal["flat", "rows"]
+_LEAF = re.compile(r"\bin_\w+")
 
 # How each dtype is stored, and its functions in math.h (none: it is computed in as it is).
 STORAGE = {"float32": ("float", None), "bfloat16": ("uint16_t", "bf16"), "float16": ("uint16_t", "f16")}
@@ -70,6 +73,12 @@ def prelude(dtype: str) -> list[str]:
     return ['#include "block.h"', '#include "hot.h"', f"typedef {STORAGE[dtype][0]} T;"]
 
 
+def converter(dtype: str, apart: bool) -> str | None:
+    """The end of the name of what loads and stores blocks of a dtype; None where memory holds floats."""
+    convert = STORAGE[dtype][1]
+    return f"{convert}_apart" if convert is not None and apart else convert
+
+
 def _names(kernel: Kernel, per_element: bool) -> dict[Node, str]:
     for name in (*kernel.inputs, *kernel.parameters):
         if not IDENTIFIER.match(name):
@@ -107,24 +116,41 @@ def _loop(kernel: Kernel, narrow: bool, per_element: bool) -> str:
 
 
 def _loop_over(
-    kernel: Kernel, narrow: bool, per_element: bool, head: str, roots: tuple[Node, ...], condition: Node | None = None
+    kernel: Kernel,
+    narrow: bool,
+    per_element: bool,
+    head: str,
+    roots: tuple[Node, ...],
+    condition: Node | None = None,
+    cut: bool = True,
 ) -> str:
     """A function that computes the roots for n elements, and returns whether the condition failed for any of them."""
     wanted = roots if condition is None else (*roots, condition)
     statements, results = expressions(wanted, _names(kernel, per_element), narrow)
-    body = [f"const float in_{n} = x_{n}[i];" for n in kernel.inputs] + statements
-    body += [f"y{k}[i] = {result};" for k, result in enumerate(results[: len(roots)])]
-    before, after = "", ""
-    if condition is not None:
-        body.append(f"failed |= {results[-1]} ? 0 : 1;")
-        before, after = "  int failed = 0;\n", "\n  return failed;"
+    loops = pieces(statements, results) if cut else [Piece((), tuple(statements), ())]
+    kept = [name for piece in loops for name in piece.stores]
+    text = [f"_Alignas(64) float a_{name}[ACT_LANES];" for name in kept] + ["int failed = 0;"] * (condition is not None)
+    for piece in loops[:-1]:
+        text.append(_loop_text(kernel, piece, []))
+    last = [f"y{k}[i] = {result};" for k, result in enumerate(results[: len(roots)])]
+    last += [f"failed |= {results[-1]} ? 0 : 1;"] * (condition is not None)
+    text.append(_loop_text(kernel, loops[-1], last))
+    text += ["return failed;"] * (condition is not None)
     arguments = ", ".join(kind + name for kind, name in _loop_arguments(kernel, per_element))
-    lines = "\n    ".join(body)
+    lines = "\n  ".join(text)
+    return f"static {head}({arguments}) {{\n  {lines}\n}}"
+
+
+def _loop_text(kernel: Kernel, piece: Piece, last: list[str]) -> str:
+    """One loop over the elements of a block."""
+    body = [*map(str, piece.statements), *last]
+    names = set(_LEAF.findall("\n".join(body)))
+    before = [f"const float in_{n} = x_{n}[i];" for n in kernel.inputs if f"in_{n}" in names]
+    before += [f"const float {name} = a_{name}[i];" for name in piece.loads]
+    after = [f"a_{name}[i] = {name};" for name in piece.stores]
+    lines = "\n    ".join([*before, *body, *after])
     # The pragma only says that iterations are independent, which holds in place too.
-    return (
-        f"static {head}({arguments}) {{\n"
-        f"{before}#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}{after}\n}}"
-    )
+    return f"#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}"
 
 
 def _two_loops(kernel: Kernel, narrow: bool, per_element: bool) -> str:
@@ -138,7 +164,7 @@ def _two_loops(kernel: Kernel, narrow: bool, per_element: bool) -> str:
     chosen = tuple(where(condition, cheap, root) for cheap, root in zip(kernel.midrange.roots, roots, strict=True))
     cheap = _loop_over(kernel, narrow, per_element, f"inline int {name}_mid", kernel.midrange.roots, condition)
     # Not inline: seldom called, it would only push the other's constants out of registers.
-    whole = _loop_over(kernel, narrow, per_element, f"__attribute__((noinline)) void {name}_all", chosen)
+    whole = _loop_over(kernel, narrow, per_element, f"__attribute__((noinline)) void {name}_all", chosen, cut=False)
     passed = [n for _, n in _loop_arguments(kernel, per_element)]
     arguments = ", ".join(kind + n for kind, n in _loop_arguments(kernel, per_element))
     buffers, back = [], []
@@ -151,9 +177,12 @@ def _two_loops(kernel: Kernel, narrow: bool, per_element: bool) -> str:
     return f"{cheap}\n\n{whole}\n\nstatic inline void {name}({arguments}) {{\n  {lines}\n}}"
 
 
-def _io(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:
-    """Text that loads a block, text that stores it, and the addresses that the inner loop gets."""
-    convert = STORAGE[dtype][1]
+def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[str], list[str]]:
+    """Text that loads a block, text that stores it, and the addresses that the inner loop gets.
+
+    `apart` allows another order of the elements inside a block.
+    """
+    convert = converter(dtype, apart)
     last = kernel.inputs[-1]
     load, store, inputs, outputs = [], [], [], []
     for name in kernel.inputs:
@@ -274,7 +303,7 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
 
 def _short_rows(kernel: Kernel, dtype: str) -> str:
     """Periods of all channels: the parameters are spread to a value per element."""
-    load, store, inputs, outputs = _io(kernel, dtype)
+    load, store, inputs, outputs = _io(kernel, dtype, apart=False)
     elements = "".join(f", spread[{k}] + (at - row)" for k in range(len(kernel.parameters)))
     add_each = "\n        ".join(
         f"for (int i = 0; i < m; i++) acc[{k} * period + (at - row) + i] += (double)s{k}[i];"

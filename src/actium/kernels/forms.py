@@ -7,6 +7,7 @@ positive and for results that are rounded to a half.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,16 +24,52 @@ def _literal(value: float) -> str:
     return f"({number})" if value < 0 else number
 
 
-def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -> tuple[list[str], list[str]]:
+@dataclass(frozen=True)
+class Statement:
+    """The value of one node.
+
+    Attributes:
+        name: Its name, which no other statement has.
+        text: The expression in C.
+    """
+
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"const float {self.name} = {self.text};"
+
+    @property
+    def operands(self) -> frozenset[str]:
+        """The names of other statements in it."""
+        return temporaries(self.text)
+
+
+def temporaries(text: str) -> frozenset[str]:
+    """The names of statements in an expression; those of inputs and parameters look different."""
+    return frozenset(_TEMPORARY.findall(text))
+
+
+_TEMPORARY = re.compile(r"\bt\d+\b")
+
+
+def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -> tuple[list[Statement], list[str]]:
     """Statements that compute shared nodes once, and the expression of each root."""
     text = dict(names)
-    statements: list[str] = []
+    statements: list[Statement] = []
     hot = _Hot.of(roots, narrow)
     for node in walk(*roots):
         if node in text:
             continue
         if node.is_const:
             text[node] = _literal(number_of(node))
+            continue
+        if (node.op, narrow) in _IN_STEPS:
+            known = [text[node.args[0]]]
+            for step in _IN_STEPS[node.op, narrow]:
+                known.append(f"t{len(statements)}")
+                statements.append(Statement(known[-1], step.format(*known)))
+            text[node] = known[-1]
             continue
         template = _hot_form(node, hot) or PRIMITIVES[node.op].c
         if template is None:
@@ -42,14 +79,21 @@ def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -
             text[node] = expression
         else:
             text[node] = f"t{len(statements)}"
-            statements.append(f"const float {text[node]} = {expression};")
+            statements.append(Statement(text[node], expression))
     return statements, [text[root] for root in roots]
 
 
 # Functions of hot.h by the operator that they compute; those with a second name have a version for halves.
 _NEVER_POSITIVE = {"exp": "act_expn", "expm1": "act_expm1n", "exp_hi": "act_expn_hi", "exp_lo": "act_expn_lo"}
 _FALLING_SQUARE = {"exp_square": "act_expsqn", "expsq_hi": "act_expsqn_hi", "expsq_lo": "act_expsqn_lo"}
-_ALWAYS = {"tanh": ("act_tanh_by_expm1", "act_tanh_h"), "mills": ("act_mills", "act_mills_h")}
+# In several steps, by operator and whether the result is rounded to a half; {0} is the operand, {1} the first step's
+# value. A loop can be cut between them (`fission.py`).
+_IN_STEPS = {
+    ("tanh", False): ("act_tanh_above({0})", "act_tanh_below({0})", "__builtin_copysignf({1} / {2}, {0})"),
+    ("tanh", True): ("act_tanh_expm1_h({0})", "__builtin_copysignf({1} / (2.0f + {1}), {0})"),
+    ("mills", False): ("act_mills_w({0})", "act_mills_of({0}, {1})"),
+    ("mills", True): ("act_mills_w_h({0})", "act_mills_of_h({1})"),
+}
 _WITH_HALF = frozenset({"exp", "expm1", "exp_square"})
 _MIDRANGE = {"exp_mid": "act_exp_mid{half}({{0}})", "expsq_mid": "act_expsq_mid{half}({{0}}, {{1}})"}
 
@@ -109,7 +153,7 @@ def _hot_form(node: Node, hot: _Hot) -> str | None:
         return f"{_FALLING_SQUARE[node.op]}{half}({{0}}, {{1}})"
     if node.op == "log1p" and node.args[0].op in ("exp", "exp_mid") and _never_positive(node.args[0].args[0]):
         return f"act_log1p_unit{'_h' if hot.narrow else ''}({{0}})"
-    return f"{_ALWAYS[node.op][hot.narrow]}({{0}})" if node.op in _ALWAYS else None
+    return None
 
 
 def _fused(node: Node, text: dict[Node, str], hot: _Hot) -> str | None:

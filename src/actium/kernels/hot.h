@@ -1,7 +1,7 @@
 /* The functions of the hot path under narrower promises than math.h's, and so in half the instructions.
  *
  * Stage: formula -> plan -> [kernel]. In: one float of the domain named beside each function, or NaN. Out: one float,
- * within 2 ULP (act_mills: 3.9) of the exact value; NaN for NaN. Outside its domain a function returns anything.
+ * within 2 ULP (act_mills_of: 3.9) of the exact value; NaN for NaN. Outside its domain a function returns anything.
  *
  * act_expn*: exp for arguments that are never positive (e^-|x|, e^(-x^2/2)).
  * *_h: for kernels of half-precision tensors, whose results are rounded to 11 or 8 bits: relative error below 2^-15.
@@ -111,20 +111,28 @@ ACT_FN float act_log1p_unit(float z) {
 
 /* The largest finite number instead of infinity and NaN, for a >= 0. */
 ACT_FN float act_finite_(float a) { return act_float_(act_bits_(a) < 0x7f7fffff ? act_bits_(a) : 0x7f7fffff); }
-/* Phi(-a) exp(a^2/2) for a >= 0. v comes from a and w: taken from w alone, the
+/* Phi(-a) exp(a^2/2) for a >= 0, in two steps. v comes from a and w: taken from w alone, the
  * rounding of a + 3.75 would cost 2 ULP more. */
-ACT_FN float act_mills(float a) {
-    const float w = 1.0f / (a + 3.75f), v = ACT_FMA(act_finite_(a), w + w, -1.0f), s = v * v;
+ACT_FN float act_mills_w(float a) { return 1.0f / (a + 3.75f); }
+ACT_FN float act_mills_of(float a, float w) {
+    const float v = ACT_FMA(act_finite_(a), w + w, -1.0f), s = v * v;
     return ACT_ESTRIN10(v, s, s * s, ACT_C_MILLS_V) * w;
 }
 
-/* tanh from expm1(-2|x|), which does not cancel near 0. */
-ACT_FN float act_tanh_by_expm1(float x) {
+/* expm1 for y <= 0 (the branch of the ELU family). */
+ACT_FN float act_expm1n(float y) {
+    const float c = act_expn_clamp_(y, -60.0f), t = act_expn_t_(c), s = act_float_(act_expn_scale_(t));
+    const float r = act_expn_r_(c, t), z = r * r, q = ACT_FMA(ACT_ESTRIN(r, z, ACT_C_EXPN), z, r);
+    return __builtin_copysignf(ACT_FMA(q, s, s - 1.0f), y);
+}
+/* tanh |x| = -expm1(-2|x|) / (2 + expm1(-2|x|)), which does not cancel near 0: what is above the line and what is below. */
+ACT_FN float act_tanh_line_(float x, float one) {
     const float y = act_expn_clamp_(-2.0f * __builtin_fabsf(x), -60.0f), t = act_expn_t_(y);
     const float r = act_expn_r_(y, t), s = act_float_(act_expn_scale_(t)), z = r * r;
-    const float q = ACT_FMA(ACT_ESTRIN(r, z, ACT_C_EXPN), z, r);
-    return __builtin_copysignf(ACT_FMA(q, s, s - 1.0f) / ACT_FMA(q, s, s + 1.0f), x);
+    return ACT_FMA(ACT_FMA(ACT_ESTRIN(r, z, ACT_C_EXPN), z, r), s, s + one);
 }
+ACT_FN float act_tanh_above(float x) { return act_tanh_line_(x, -1.0f); }
+ACT_FN float act_tanh_below(float x) { return act_tanh_line_(x, 1.0f); }
 
 /* ---- for half-precision tensors ---- */
 
@@ -142,27 +150,14 @@ ACT_FN float act_exp_mid_h(float y) {
 ACT_FN float act_expsq_mid_h(float x, float c) { return act_exp_mid_h((c * x) * x); }
 ACT_FN float act_expsqn_h(float x, float c) { return act_expn_h((c * x) * x); }
 ACT_FN float act_log1p_unit_h(float z) { return ACT_FMA(z * z, ACT_HORNER(4, z, ACT_C_LOG1P_UNIT_H), z); }
-ACT_FN float act_mills_h(float a) {
-    const float w = 1.0f / (a + 2.5f), v = ACT_FMA(w, -5.0f, 1.0f);
-    return ACT_HORNER(6, v, ACT_C_MILLS_V_H) * w;
-}
-ACT_FN float act_tanh_h(float x) {
-    const float y = act_expn_clamp_(-2.0f * __builtin_fabsf(x), -60.0f), t = act_expn_t_(y), n = t - ACT_MAGIC_EXPONENT;
-    const float r = ACT_FMA(n, -0.693147181f, y), s = act_float_(act_expn_scale_(t));
-    const float q = ACT_FMA(ACT_HORNER(3, r, ACT_C_EXPM1_H), r * r, r), em = ACT_FMA(q, s, s - 1.0f);
-    return __builtin_copysignf(em / (2.0f + em), x);
-}
-/* expm1 for y <= 0 (the branch of the ELU family). */
+ACT_FN float act_mills_w_h(float a) { return 1.0f / (a + 2.5f); }
+ACT_FN float act_mills_of_h(float w) { return ACT_HORNER(6, ACT_FMA(w, -5.0f, 1.0f), ACT_C_MILLS_V_H) * w; }
+/* expm1 for y <= 0. */
 ACT_FN float act_expm1n_h(float y) {
     const float c = act_expn_clamp_(y, -60.0f), t = act_expn_t_(c), s = act_float_(act_expn_scale_(t));
     const float r = ACT_FMA(t - ACT_MAGIC_EXPONENT, -0.693147181f, c);
     return __builtin_copysignf(ACT_FMA(ACT_FMA(ACT_HORNER(3, r, ACT_C_EXPM1_H), r * r, r), s, s - 1.0f), y);
 }
-/* expm1 for y <= 0. */
-ACT_FN float act_expm1n(float y) {
-    const float c = act_expn_clamp_(y, -60.0f), t = act_expn_t_(c), s = act_float_(act_expn_scale_(t));
-    const float r = act_expn_r_(c, t), z = r * r, q = ACT_FMA(ACT_ESTRIN(r, z, ACT_C_EXPN), z, r);
-    return __builtin_copysignf(ACT_FMA(q, s, s - 1.0f), y);
-}
+ACT_FN float act_tanh_expm1_h(float x) { return act_expm1n_h(-2.0f * __builtin_fabsf(x)); }
 
 #endif

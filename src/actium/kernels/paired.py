@@ -43,7 +43,7 @@ def _arguments(kernel: Kernel) -> str:
 
 def _load(kernel: Kernel, dtype: str) -> tuple[list[str], list[str]]:
     """Statements that make each input of a block one run of float, and the addresses of those runs."""
-    convert = cpu.STORAGE[dtype][1]
+    convert = cpu.converter(dtype, apart=True)
     last = kernel.inputs[-1]
     statements = []
     for k, name in enumerate(kernel.inputs):
@@ -59,7 +59,7 @@ def _load(kernel: Kernel, dtype: str) -> tuple[list[str], list[str]]:
 
 def _store(kernel: Kernel, dtype: str) -> tuple[list[str], list[str], list[str]]:
     """Statements before and after the inner loop, and where it writes to."""
-    convert = cpu.STORAGE[dtype][1]
+    convert = cpu.converter(dtype, apart=True)
     before, after, targets = [], [], []
     for k in range(len(kernel.outputs)):
         step = f"steps[{len(kernel.inputs) + k}]"

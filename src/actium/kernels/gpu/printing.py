@@ -112,7 +112,7 @@ def _computation(kernel: Kernel, narrow: bool, calls: dict[str, None]) -> tuple[
     shape = "(BLOCK,)" if kernel.layout == "flat" else "(LANES,)"
     translator = Translator(headers(), names, shape)
     for statement in statements:
-        translator.statements(tokens(statement))
+        translator.statements(tokens(str(statement)))
     values = [translator.expression(tokens(result)) for result in results]
     calls |= translator.calls
     return translator.lines, [bare(typed(value, shape).text) for value in values]
