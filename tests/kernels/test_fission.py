@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import actium
-from actium.kernels import cpu, toolchain
+from actium.kernels import cpu, loops, toolchain
 from actium.kernels.dispatch import Library
-from actium.kernels.fission import pieces
+from actium.kernels.fission import Piece, pieces
 from actium.kernels.forms import Statement
 
 NAMES = ("silu", "gelu", "mish", "tanh", "soft_exponential")
@@ -73,7 +73,7 @@ def test_a_cut_loop_gives_the_same_bits(name, dtype, monkeypatch):
     )
     grad = torch.linspace(-2, 3, len(x)).to(dtype)
     found = [_run(activation, x, grad)]
-    monkeypatch.setattr(cpu, "pieces", lambda statements, results: [cpu.Piece((), tuple(statements), ())])
+    monkeypatch.setattr(loops, "pieces", lambda statements, results: [Piece((), tuple(statements), ())])
     found.append(_run(activation, x, grad))
     assert found[0][0] != found[1][0]
     for a, b in zip(found[0][1:], found[1][1:], strict=True):
@@ -91,21 +91,3 @@ def _run(activation, x, grad):
     library.forward(pointers[0], pointers[2], count, numbers, 1, 0)
     library.backward(pointers[0], pointers[1], pointers[3], count, numbers, 1, 0)
     return source, y, slope
-
-
-@needs_compiler
-@pytest.mark.parametrize("count", [0, 1, 2, 15, 16, 17, 511, 512])
-def test_bfloat16_apart_is_another_order_of_the_same(count):
-    arguments = ("const uint16_t *in, float *out, int n", "const float *in, uint16_t *out, int n")
-    functions = {"load_bf16": arguments[0], "load_bf16_apart": arguments[0], "store_bf16_apart": arguments[1]}
-    lines = [f"void {name}({given}) {{ act_{name}(in, out, n); }}" for name, given in functions.items()]
-    library = toolchain.load("\n".join(['#include "math.h"', *lines]), cpu.headers())
-    x = (torch.arange(count) * 127 % 2**16 - 2**15).to(torch.int16)  # NaNs among them
-    wide, apart, back = torch.empty(count), torch.empty(count), torch.empty_like(x)
-    addresses = [ctypes.c_void_p(t.data_ptr()) for t in (x, wide, apart, back)]
-    library.load_bf16(addresses[0], addresses[1], count)
-    library.load_bf16_apart(addresses[0], addresses[2], count)
-    pairs, rest = wide[: count // 2 * 2], wide[count // 2 * 2 :]
-    assert torch.equal(apart.view(torch.int32), torch.cat([pairs[::2], pairs[1::2], rest]).view(torch.int32))
-    library.store_bf16_apart(addresses[2], addresses[3], count)
-    assert torch.equal(back, torch.where(wide.isnan(), torch.tensor(0x7FC0, dtype=torch.int16), x))

@@ -6,6 +6,8 @@
 #ifndef ACTIUM_BLOCK_H
 #define ACTIUM_BLOCK_H
 
+#include "math.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,18 @@ static inline void act_prepare_output(void *data, size_t bytes) {
 #endif
 }
 
+/* A copy in a room that is larger than it; zeros behind it. */
+static inline const void *act_padded(void *room, const void *from, size_t bytes, size_t size) {
+  memset(room, 0, size);
+  return memcpy(room, from, bytes);
+}
+
+static inline int act_any(const int *flags) {
+  int any = 0;
+  for (int j = 0; j < ACT_WIDE; j++) any |= flags[j];
+  return any;
+}
+
 /* Sum of the first n of ACT_LANES terms: pairwise in float down to 16 lanes, then in double, always in this order. */
 static inline double act_tree_sum(float *terms, int n) {
   for (int i = n; i < ACT_LANES; i++) terms[i] = 0.0f;
@@ -52,9 +66,10 @@ static inline int64_t act_rows_per_task(int64_t rows, int64_t row_length, int64_
   return per_task < 1 ? 1 : per_task;
 }
 
-/* One value per element of a period: each channel's parameter `inner` times, the whole `copies` times. */
+/* One value per element of a period: each channel's parameter `inner` times, the whole `copies` times. Loops may read
+ * ACT_WIDE - 1 values behind it. */
 static inline float *act_spread(const float *values, int64_t channels, int64_t inner, int64_t copies) {
-  float *spread = malloc(sizeof(float) * (size_t)(channels * inner * copies));
+  float *spread = calloc((size_t)(channels * inner * copies + ACT_WIDE), sizeof(float));
   if (!spread) return NULL;
   float *at = spread;
   for (int64_t k = 0; k < copies; k++)

@@ -10,45 +10,13 @@ In: lowered graphs of outputs and sums over named inputs and parameters. Out: C 
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import Literal
 
 from actium.errors import KernelError
-from actium.kernels.fission import Piece, pieces
-from actium.kernels.forms import expressions
-from actium.kernels.midrange import Midrange
-from actium.symbolic.graph import IDENTIFIER, Node, where
-
-Layout = Literal["flat", "rows"]
-_LEAF = re.compile(r"\bin_\w+")
+from actium.kernels.loops import Kernel, compute
 
 # How each dtype is stored, and its functions in math.h (none: it is computed in as it is).
 STORAGE = {"float32": ("float", None), "bfloat16": ("uint16_t", "bf16"), "float16": ("uint16_t", "f16")}
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One C function to generate.
-
-    Attributes:
-        name: Its name in the library.
-        inputs: Names of the elementwise inputs.
-        parameters: Names of the parameters.
-        outputs: Lowered graphs, each written to its own tensor of the inputs' dtype.
-        sums: Lowered graphs, each added up per channel (layout "rows" only).
-        layout: See the module docstring.
-        midrange: The cheap form of the outputs and sums, if there is one.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    parameters: tuple[str, ...]
-    outputs: tuple[Node, ...]
-    sums: tuple[Node, ...] = ()
-    layout: Layout = "flat"
-    midrange: Midrange | None = None
 
 
 def headers() -> dict[str, str]:
@@ -61,7 +29,7 @@ def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
     """C text of a library with these kernels for one dtype."""
     parts = prelude(dtype)
     for kernel in kernels:
-        parts.append(compute(kernel, narrow=dtype != "float32"))
+        parts.append(compute(kernel, dtype != "float32", _converts(kernel, dtype)))
         parts.append(_flat(kernel, dtype) if kernel.layout == "flat" else _rows(kernel, dtype))
     return "\n\n".join(parts) + "\n"
 
@@ -74,117 +42,46 @@ def prelude(dtype: str) -> list[str]:
 
 
 def converter(dtype: str, apart: bool) -> str | None:
-    """The end of the name of what loads and stores blocks of a dtype; None where memory holds floats."""
+    """The end of the name of what loads and stores blocks of a dtype; None where memory holds floats.
+
+    `apart` allows another order of the elements inside a block.
+    """
     convert = STORAGE[dtype][1]
     return f"{convert}_apart" if convert is not None and apart else convert
-
-
-def _names(kernel: Kernel, per_element: bool) -> dict[Node, str]:
-    for name in (*kernel.inputs, *kernel.parameters):
-        if not IDENTIFIER.match(name):
-            raise KernelError(f"{name!r} cannot be a name in C")
-    suffix = "[i]" if per_element else ""
-    names = {Node("input", (), n): f"in_{n}" for n in kernel.inputs}
-    return names | {Node("param", (), n): f"p_{n}{suffix}" for n in kernel.parameters}
-
-
-def compute(kernel: Kernel, narrow: bool) -> str:
-    """The inner loops: one with the parameters as numbers and, for rows, one with a value per element."""
-    make = _loop if kernel.midrange is None else _two_loops
-    loops = [make(kernel, narrow, per_element=False)]
-    if kernel.layout == "rows":
-        loops.append(make(kernel, narrow, per_element=True))
-    return "\n\n".join(loops)
-
-
-def _loop_name(kernel: Kernel, per_element: bool) -> str:
-    return f"{kernel.name}_{'elements' if per_element else 'uniform'}"
-
-
-def _loop_arguments(kernel: Kernel, per_element: bool) -> list[tuple[str, str]]:
-    """Types and names: the inputs, the results, the count, the parameters."""
-    results = len(kernel.outputs) + len(kernel.sums)
-    arguments = [("const float *", f"x_{n}") for n in kernel.inputs]
-    arguments += [("float *", f"y{k}") for k in range(results)]
-    parameter = "const float *" if per_element else "float "
-    return [*arguments, ("int ", "n"), *((parameter, f"p_{n}") for n in kernel.parameters)]
-
-
-def _loop(kernel: Kernel, narrow: bool, per_element: bool) -> str:
-    roots = (*kernel.outputs, *kernel.sums)
-    return _loop_over(kernel, narrow, per_element, f"inline void {_loop_name(kernel, per_element)}", roots)
-
-
-def _loop_over(
-    kernel: Kernel,
-    narrow: bool,
-    per_element: bool,
-    head: str,
-    roots: tuple[Node, ...],
-    condition: Node | None = None,
-    cut: bool = True,
-) -> str:
-    """A function that computes the roots for n elements, and returns whether the condition failed for any of them."""
-    wanted = roots if condition is None else (*roots, condition)
-    statements, results = expressions(wanted, _names(kernel, per_element), narrow)
-    loops = pieces(statements, results) if cut else [Piece((), tuple(statements), ())]
-    kept = [name for piece in loops for name in piece.stores]
-    text = [f"_Alignas(64) float a_{name}[ACT_LANES];" for name in kept] + ["int failed = 0;"] * (condition is not None)
-    for piece in loops[:-1]:
-        text.append(_loop_text(kernel, piece, []))
-    last = [f"y{k}[i] = {result};" for k, result in enumerate(results[: len(roots)])]
-    last += [f"failed |= {results[-1]} ? 0 : 1;"] * (condition is not None)
-    text.append(_loop_text(kernel, loops[-1], last))
-    text += ["return failed;"] * (condition is not None)
-    arguments = ", ".join(kind + name for kind, name in _loop_arguments(kernel, per_element))
-    lines = "\n  ".join(text)
-    return f"static {head}({arguments}) {{\n  {lines}\n}}"
-
-
-def _loop_text(kernel: Kernel, piece: Piece, last: list[str]) -> str:
-    """One loop over the elements of a block."""
-    body = [*map(str, piece.statements), *last]
-    names = set(_LEAF.findall("\n".join(body)))
-    before = [f"const float in_{n} = x_{n}[i];" for n in kernel.inputs if f"in_{n}" in names]
-    before += [f"const float {name} = a_{name}[i];" for name in piece.loads]
-    after = [f"a_{name}[i] = {name};" for name in piece.stores]
-    lines = "\n    ".join([*before, *body, *after])
-    # The pragma only says that iterations are independent, which holds in place too.
-    return f"#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}"
-
-
-def _two_loops(kernel: Kernel, narrow: bool, per_element: bool) -> str:
-    """The cheap form for all elements and, where it fails for one of them, again with the form that always holds.
-
-    A result must not replace an input before it is known that it stands: in place, it goes to a buffer first.
-    """
-    assert kernel.midrange is not None
-    name, condition = _loop_name(kernel, per_element), kernel.midrange.condition
-    roots = (*kernel.outputs, *kernel.sums)
-    chosen = tuple(where(condition, cheap, root) for cheap, root in zip(kernel.midrange.roots, roots, strict=True))
-    cheap = _loop_over(kernel, narrow, per_element, f"inline int {name}_mid", kernel.midrange.roots, condition)
-    # Not inline: seldom called, it would only push the other's constants out of registers.
-    whole = _loop_over(kernel, narrow, per_element, f"__attribute__((noinline)) void {name}_all", chosen, cut=False)
-    passed = [n for _, n in _loop_arguments(kernel, per_element)]
-    arguments = ", ".join(kind + n for kind, n in _loop_arguments(kernel, per_element))
-    buffers, back = [], []
-    for k in range(len(kernel.outputs)):
-        same = " || ".join(f"y{k} == x_{n}" for n in kernel.inputs)
-        buffers.append(f"_Alignas(64) float buffer{k}[ACT_LANES]; float *out{k} = {same} ? buffer{k} : y{k};")
-        back.append(f"if (out{k} != y{k}) memcpy(y{k}, out{k}, sizeof(float) * (size_t)n);")
-        passed[passed.index(f"y{k}")] = f"out{k}"
-    lines = "\n  ".join([*buffers, f"if ({name}_mid({', '.join(passed)})) {name}_all({', '.join(passed)});", *back])
-    return f"{cheap}\n\n{whole}\n\nstatic inline void {name}({arguments}) {{\n  {lines}\n}}"
 
 
 def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[str], list[str]]:
     """Text that loads a block, text that stores it, and the addresses that the inner loop gets.
 
-    `apart` allows another order of the elements inside a block.
+    Loops that convert take a multiple of ACT_WIDE elements, w; where there are not so many, the block is copied to
+    where there is room. `apart` allows another order of the elements inside a block.
     """
+    if not apart or _converts(kernel, dtype) is None:
+        return _io_of_floats(kernel, dtype, apart)
+    last = kernel.inputs[-1]
+    load = [f"const T *b_{n} = i_{n} + at;" for n in kernel.inputs]
+    if len(kernel.inputs) > 1:
+        load[-1] = f"const T *b_{last} = flags & ACT_ONE_GRADIENT ? one_{last} : i_{last} + at;"
+    copies = [f"b_{n} = act_padded(w_{n}, b_{n}, sizeof(T) * (size_t)m, sizeof w_{n});" for n in kernel.inputs]
+    store = []
+    for k in range(len(kernel.outputs)):
+        load.append(f"T *d{k} = o{k} ? o{k} + at : z{k};")
+        copies.append(f"d{k} = z{k};")
+        store.append(f"if (o{k} && w != m) memcpy(o{k} + at, z{k}, sizeof(T) * (size_t)m);")
+    load += ["const int w = (m + ACT_WIDE - 1) / ACT_WIDE * ACT_WIDE;", f"if (w != m) {{ {' '.join(copies)} }}"]
+    outputs = [f"d{k}" for k in range(len(kernel.outputs))] + [f"s{k}" for k in range(len(kernel.sums))]
+    return "\n      ".join(load), "\n      ".join(store), [f"b_{n}" for n in kernel.inputs], outputs
+
+
+def _converts(kernel: Kernel, dtype: str) -> str | None:
+    """Which halves its loops convert, if they do: only in short loops do compilers keep all of it in registers."""
+    return STORAGE[dtype][1] if kernel.is_light else None
+
+
+def _io_of_floats(kernel: Kernel, dtype: str, apart: bool) -> tuple[str, str, list[str], list[str]]:
     convert = converter(dtype, apart)
     last = kernel.inputs[-1]
-    load, store, inputs, outputs = [], [], [], []
+    load, store, inputs, outputs = ["const int w = m;"], [], [], []
     for name in kernel.inputs:
         if name == last and len(kernel.inputs) > 1:
             load.append(f"const float *b_{name} = one_{name};")
@@ -207,16 +104,17 @@ def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[
     return "\n      ".join(load), "\n      ".join(store), inputs, outputs
 
 
-def buffers(kernel: Kernel, dtype: str) -> str:
+def buffers(kernel: Kernel, dtype: str, converts: str | None = None) -> str:
     """Room for a block of every tensor that the inner loop cannot read or write where it is."""
-    convert = STORAGE[dtype][1]
-    names = [f"z{k}" for k in range(len(kernel.outputs))] + [f"s{k}" for k in range(len(kernel.sums))]
-    names += [f"w_{n}" for n in kernel.inputs] if convert is not None else []
-    lines = [f"_Alignas(64) float {n}[ACT_LANES]; (void){n};" for n in names]
+    own, convert = ("float", STORAGE[dtype][1]) if converts is None else ("T", None)
+    names = [f"z{k}" for k in range(len(kernel.outputs))]
+    names += [f"w_{n}" for n in kernel.inputs] if STORAGE[dtype][1] is not None else []
+    lines = [f"_Alignas(64) {own} {n}[ACT_LANES]; (void){n};" for n in names]
+    lines += [f"_Alignas(64) float s{k}[ACT_LANES]; (void)s{k};" for k in range(len(kernel.sums))]
     if len(kernel.inputs) > 1:
         last = kernel.inputs[-1]
         value = f"*i_{last}" if convert is None else f"act_from_{convert}(*i_{last})"
-        lines.append(f"_Alignas(64) float one_{last}[ACT_LANES];")
+        lines.append(f"_Alignas(64) {own} one_{last}[ACT_LANES];")
         lines.append(f"if (flags & ACT_ONE_GRADIENT) for (int i = 0; i < ACT_LANES; i++) one_{last}[i] = {value};")
     return "\n  ".join(lines)
 
@@ -244,12 +142,12 @@ def _flat(kernel: Kernel, dtype: str) -> str:
     return f"""static void {kernel.name}_blocks({arguments}, int64_t from, int64_t to, int64_t n,
     const float *p, int flags) {{
   (void)p;
-  {buffers(kernel, dtype)}
+  {buffers(kernel, dtype, _converts(kernel, dtype))}
   for (int64_t b = from; b < to; b++) {{
       const int64_t at = b * ACT_LANES;
       const int m = n - at < ACT_LANES ? (int)(n - at) : ACT_LANES;
       {load}
-      {kernel.name}_uniform({", ".join([*inputs, *outputs])}, m{values});
+      {kernel.name}_uniform({", ".join([*inputs, *outputs])}, w{values});
       {store}
   }}
 }}
@@ -284,7 +182,7 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
     add_tree = "\n        ".join(f"acc[{k}] += act_tree_sum(s{k}, m);" for k in range(len(kernel.sums)))
     return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
-  {buffers(kernel, dtype)}
+  {buffers(kernel, dtype, _converts(kernel, dtype))}
   const int64_t row = task / pieces, piece = task % pieces, c = row % channels;
   const int64_t per_piece = (length + pieces - 1) / pieces;
   const int64_t first = row * length + piece * per_piece;
@@ -294,7 +192,7 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
   for (int64_t at = first; at < last; at += ACT_LANES) {{
       const int m = last - at < ACT_LANES ? (int)(last - at) : ACT_LANES;
       {load}
-      {kernel.name}_uniform({", ".join([*inputs, *outputs])}, m{uniform});
+      {kernel.name}_uniform({", ".join([*inputs, *outputs])}, w{uniform});
       {store}
         {add_tree}
   }}
@@ -318,7 +216,7 @@ def _short_rows(kernel: Kernel, dtype: str) -> str:
     for (int64_t at = row; at < end; at += ACT_LANES) {{
       const int m = end - at < ACT_LANES ? (int)(end - at) : ACT_LANES;
       {load}
-      {kernel.name}_elements({", ".join([*inputs, *outputs])}, m{elements});
+      {kernel.name}_elements({", ".join([*inputs, *outputs])}, w{elements});
       {store}
         {add_each}
     }}

@@ -6,7 +6,7 @@ per channel, and for their gradients.
 
 from __future__ import annotations
 
-from actium.kernels.cpu import Kernel
+from actium.kernels.loops import Kernel
 from actium.kernels.plan import Mode, Plan
 
 

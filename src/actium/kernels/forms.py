@@ -16,6 +16,17 @@ from actium.errors import KernelError
 from actium.symbolic.graph import Node, const, neg, number_of, walk
 from actium.symbolic.primitives import PRIMITIVES
 
+# Operations that take one or two instructions, and a division.
+_LIGHT = frozenset("input param const add sub mul div neg abs sign min max clamp floor sqrt square where".split())
+# More of them keep a loop's values out of registers.
+_MOST = 24
+
+
+def is_light(roots: tuple[Node, ...]) -> bool:
+    """Whether the graphs have a few simple operations only."""
+    nodes = list(walk(*roots))
+    return len(nodes) <= _MOST and all(node.is_bool or node.op in _LIGHT for node in nodes)
+
 
 def _literal(value: float) -> str:
     if value in (float("inf"), float("-inf")):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from actium.kernels import dispatch, paired, toolchain
-from actium.kernels.cpu import Kernel
 from actium.kernels.dispatch import C_DTYPES, FRESH_OUTPUT, ONE_GRADIENT
+from actium.kernels.loops import Kernel
 from actium.kernels.plan import Plan
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from torch import Tensor
 from actium.errors import KernelError
 from actium.kernels import cpu, dispatch, layout, toolchain
 from actium.kernels.eager import compile_function
+from actium.kernels.loops import Kernel, compute
 from actium.kernels.midrange import Midrange, midrange
 from actium.kernels.plan import Mode, Plan
 from actium.symbolic.graph import Node, const, mul, op, parameter, variable, where
@@ -104,12 +105,12 @@ def source(g: Graphs, dtype: str) -> str:
     if g.kind == "recall" and dtype == "float32":
         raise KernelError("float32 outputs are too many for a table")
     loops = [
-        cpu.Kernel("value", (g.x,), g.parameters, (g.value,), midrange=g.value_midrange),
-        cpu.Kernel("mark", (g.x,), g.mark_parameters, (g.mark,), midrange=g.mark_midrange),
-        cpu.Kernel("slope", (g.kept, g.gradient), g.parameters, (g.slope,)),
+        Kernel("value", (g.x,), g.parameters, (g.value,), midrange=g.value_midrange),
+        Kernel("mark", (g.x,), g.mark_parameters, (g.mark,), midrange=g.mark_midrange),
+        Kernel("slope", (g.kept, g.gradient), g.parameters, (g.slope,)),
     ]
     parts = ['#include "lean.h"', *cpu.prelude(dtype)]
-    parts += [cpu.compute(loop, narrow=dtype != "float32") for loop in loops]
+    parts += [compute(loop, narrow=dtype != "float32") for loop in loops]
     return "\n\n".join([*parts, _forward(g, dtype), _backward(g, dtype)]) + "\n"
 
 

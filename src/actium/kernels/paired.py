@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from actium.kernels import cpu
-from actium.kernels.cpu import Kernel
+from actium.kernels.loops import Kernel, compute
 
 
 def headers() -> dict[str, str]:
@@ -25,7 +25,7 @@ def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
     parts = [*cpu.prelude(dtype), '#include "paired.h"']
     for kernel in kernels:
         parts += [
-            cpu.compute(kernel, narrow=dtype != "float32"),
+            compute(kernel, narrow=dtype != "float32"),
             _blocks(kernel, dtype),
             _entry(kernel),
         ]

@@ -18,10 +18,10 @@ from collections.abc import Iterable
 
 from actium.errors import KernelError
 from actium.kernels import cpu
-from actium.kernels.cpu import Kernel
 from actium.kernels.forms import expressions
 from actium.kernels.gpu.c_text import Headers, tokens
 from actium.kernels.gpu.translate import Translator, Value, bare, function_text, typed
+from actium.kernels.loops import Kernel
 from actium.symbolic.graph import IDENTIFIER, Node
 
 DTYPES = ("float32", "bfloat16", "float16")

@@ -1,0 +1,192 @@
+"""Plan → the inner loops of a kernel in C, over the elements of one block.
+
+Stage: plan → C expressions → fission → [loops] → kernel source.
+In: lowered graphs of outputs and sums. Out: C functions that take the addresses of a block. A loop over halves in
+memory widens a few of them, computes, and rounds once; a loop over floats leaves that to who calls it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from actium.errors import KernelError
+from actium.kernels.fission import Piece, pieces
+from actium.kernels.forms import expressions, is_light
+from actium.kernels.midrange import Midrange
+from actium.symbolic.graph import IDENTIFIER, Node, where
+
+Layout = Literal["flat", "rows"]
+_LEAF = re.compile(r"\bin_\w+")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One C function to generate.
+
+    Attributes:
+        name: Its name in the library.
+        inputs: Names of the elementwise inputs.
+        parameters: Names of the parameters.
+        outputs: Lowered graphs, each written to its own tensor of the inputs' dtype.
+        sums: Lowered graphs, each added up per channel (layout "rows" only).
+        layout: See the module docstring.
+        midrange: The cheap form of the outputs and sums, if there is one.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    outputs: tuple[Node, ...]
+    sums: tuple[Node, ...] = ()
+    layout: Layout = "flat"
+    midrange: Midrange | None = None
+
+    @functools.cached_property
+    def is_light(self) -> bool:
+        """Whether no elementary function is in it, nor anything that takes long."""
+        return self.midrange is None and is_light(self.outputs + self.sums)
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a loop sees its operands.
+
+    Attributes:
+        narrow: Results are rounded to a half, here or later.
+        convert: Which halves memory holds, "bf16" or "f16"; None for floats.
+        per_element: Parameters have a value per element.
+    """
+
+    narrow: bool
+    convert: str | None
+    per_element: bool
+
+    @property
+    def index(self) -> str:
+        """The place of an element in the block."""
+        return "i" if self.convert is None else "i + j"
+
+
+def compute(kernel: Kernel, narrow: bool, convert: str | None = None) -> str:
+    """The inner loops: one with the parameters as numbers and, for rows, one with a value per element.
+
+    Args:
+        kernel: What they compute.
+        narrow: Whether results are rounded to a half.
+        convert: For loops over halves in memory, a multiple of ACT_WIDE of them, which ones: "bf16" or "f16". They may
+            take them in another order, which only those with a value per element must not.
+    """
+    make = _loop if kernel.midrange is None else _two_loops
+    loops = [make(kernel, _Style(narrow, convert, per_element=False))]
+    if kernel.layout == "rows":
+        loops.append(make(kernel, _Style(narrow, None, per_element=True)))
+    return "\n\n".join(loops)
+
+
+def _names(kernel: Kernel, style: _Style) -> dict[Node, str]:
+    for name in (*kernel.inputs, *kernel.parameters):
+        if not IDENTIFIER.match(name):
+            raise KernelError(f"{name!r} cannot be a name in C")
+    suffix = f"[{style.index}]" if style.per_element else ""
+    names = {Node("input", (), n): f"in_{n}" for n in kernel.inputs}
+    return names | {Node("param", (), n): f"p_{n}{suffix}" for n in kernel.parameters}
+
+
+def _loop_name(kernel: Kernel, style: _Style) -> str:
+    return f"{kernel.name}_{'elements' if style.per_element else 'uniform'}"
+
+
+def _loop_arguments(kernel: Kernel, style: _Style) -> list[tuple[str, str]]:
+    """Types and names: the inputs, the outputs, the sums, the count, the parameters."""
+    memory = "float *" if style.convert is None else "T *"
+    arguments = [(f"const {memory}", f"x_{n}") for n in kernel.inputs]
+    arguments += [(memory, f"y{k}") for k in range(len(kernel.outputs))]
+    arguments += [("float *", f"s{k}") for k in range(len(kernel.sums))]
+    parameter = "const float *" if style.per_element else "float "
+    return [*arguments, ("int ", "n"), *((parameter, f"p_{n}") for n in kernel.parameters)]
+
+
+def _loop(kernel: Kernel, style: _Style) -> str:
+    roots = (*kernel.outputs, *kernel.sums)
+    return _function(kernel, style, f"inline void {_loop_name(kernel, style)}", roots)
+
+
+def _function(
+    kernel: Kernel,
+    style: _Style,
+    head: str,
+    roots: tuple[Node, ...],
+    condition: Node | None = None,
+    cut: bool = True,
+) -> str:
+    """A function that computes the roots for n elements, and returns whether the condition failed for any of them."""
+    wanted = roots if condition is None else (*roots, condition)
+    statements, results = expressions(wanted, _names(kernel, style), style.narrow)
+    loops = pieces(statements, results) if cut else [Piece((), tuple(statements), ())]
+    text = [f"_Alignas(64) float a_{name}[ACT_LANES];" for piece in loops for name in piece.stores]
+    text += [_loop_text(kernel, style, piece) for piece in loops[:-1]]
+    if condition is None:
+        text.append(_loop_text(kernel, style, loops[-1], results))
+    else:
+        lane = "0" if style.convert is None else "j"
+        flag = f"failed[{lane}] |= {results[-1]} ? 0 : 1;"
+        text.append("int failed[ACT_WIDE] = {0};")
+        text.append(_loop_text(kernel, style, loops[-1], results[:-1], flag))
+        text.append("return act_any(failed);")
+    arguments = ", ".join(kind + name for kind, name in _loop_arguments(kernel, style))
+    lines = "\n  ".join(text)
+    return f"static {head}({arguments}) {{\n  {lines}\n}}"
+
+
+def _loop_text(kernel: Kernel, style: _Style, piece: Piece, results: list[str] | None = None, flag: str = "") -> str:
+    """One loop over the elements of a block; the last one has the results."""
+    at, count = style.index, len(kernel.outputs)
+    body = [*map(str, piece.statements), *(f"a_{name}[{at}] = {name};" for name in piece.stores)]
+    outputs = list(enumerate(results or []))[:count]
+    place = "y{}[i]" if style.convert is None else "f_y{}[j]"
+    body += [f"{place.format(k)} = {result};" for k, result in outputs]
+    body += [f"s{k}[{at}] = {result};" for k, result in enumerate((results or [])[count:])]
+    body += [flag] * bool(flag)
+    names = set(_LEAF.findall("\n".join(body)))
+    inputs = [n for n in kernel.inputs if f"in_{n}" in names]
+    place = "x_{}[i]" if style.convert is None else "f_{}[j]"
+    before = [f"const float in_{n} = {place.format(n)};" for n in inputs]
+    before += [f"const float {name} = a_{name}[{at}];" for name in piece.loads]
+    lines = "\n    ".join([*before, *body])
+    # The pragma only says that iterations are independent, which holds in place too.
+    if style.convert is None:
+        return f"#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}"
+    widen = [f"float f_{n}[ACT_WIDE]; act_widen_{style.convert}(x_{n} + i, f_{n});" for n in inputs]
+    widen += [f"float f_y{k}[ACT_WIDE];" for k, _ in outputs]
+    rounded = [f"act_narrow_{style.convert}(f_y{k}, y{k} + i);" for k, _ in outputs]
+    around = ["\n    ".join(["", *part]) for part in (widen, rounded)]
+    inner = f"\n#pragma GCC ivdep\n    for (int j = 0; j < ACT_WIDE; j++) {{\n    {lines}\n    }}"
+    return f"for (int i = 0; i < n; i += ACT_WIDE) {{{around[0]}{inner}{around[1]}\n  }}"
+
+
+def _two_loops(kernel: Kernel, style: _Style) -> str:
+    """The cheap form for all elements and, where it fails for one of them, again with the form that always holds.
+
+    A result must not replace an input before it is known that it stands: in place, it goes to a buffer first.
+    """
+    assert kernel.midrange is not None
+    name, condition = _loop_name(kernel, style), kernel.midrange.condition
+    roots = (*kernel.outputs, *kernel.sums)
+    chosen = tuple(where(condition, cheap, root) for cheap, root in zip(kernel.midrange.roots, roots, strict=True))
+    cheap = _function(kernel, style, f"inline int {name}_mid", kernel.midrange.roots, condition)
+    # Not inline: seldom called, it would only push the other's constants out of registers.
+    whole = _function(kernel, style, f"__attribute__((noinline)) void {name}_all", chosen, cut=False)
+    passed = [n for _, n in _loop_arguments(kernel, style)]
+    arguments = ", ".join(kind + n for kind, n in _loop_arguments(kernel, style))
+    memory = "float" if style.convert is None else "T"
+    buffers, back = [], []
+    for k in range(len(kernel.outputs)):
+        same = " || ".join(f"y{k} == x_{n}" for n in kernel.inputs)
+        buffers.append(f"_Alignas(64) {memory} buffer{k}[ACT_LANES]; {memory} *out{k} = {same} ? buffer{k} : y{k};")
+        back.append(f"if (out{k} != y{k}) memcpy(y{k}, out{k}, sizeof({memory}) * (size_t)n);")
+        passed[passed.index(f"y{k}")] = f"out{k}"
+    lines = "\n  ".join([*buffers, f"if ({name}_mid({', '.join(passed)})) {name}_all({', '.join(passed)});", *back])
+    return f"{cheap}\n\n{whole}\n\nstatic inline void {name}({arguments}) {{\n  {lines}\n}}"

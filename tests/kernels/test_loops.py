@@ -1,0 +1,95 @@
+"""The inner loops: the same results whether they convert halves themselves or not, for every length."""
+
+import ctypes
+
+import pytest
+import torch
+
+import actium
+from actium.kernels import cpu, toolchain
+from actium.kernels.dispatch import Library
+from actium.kernels.loops import Kernel
+from samples import all_halves
+
+LIGHT = ("relu", "leaky_relu", "hardtanh", "hardswish", "softshrink", "softsign")
+HALVES = (torch.bfloat16, torch.float16)
+needs_compiler = pytest.mark.skipif(not toolchain.kernels_enabled(), reason="needs a C compiler")
+
+
+def kernels(name: str, dtype: torch.dtype):
+    """The loaded library, and its source."""
+    source = Library(getattr(actium, name).op.plan, str(dtype).removeprefix("torch.")).source()
+    return toolchain.load(source, cpu.headers()), source
+
+
+def run(name: str, x: torch.Tensor, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, str]:
+    library, source = kernels(name, x.dtype)
+    y, slope = (torch.full_like(x, 77.0) for _ in range(2))
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (x, grad, y, slope)]
+    numbers = (ctypes.c_float * 8)(*(p.init for p in getattr(actium, name).parameters))
+    library.forward(pointers[0], pointers[2], ctypes.c_int64(len(x)), numbers, 1, 0)
+    library.backward(pointers[0], pointers[1], pointers[3], ctypes.c_int64(len(x)), numbers, 1, 0)
+    return y, slope, source
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    nan = a.isnan() & b.isnan()
+    return bool((nan | (a.view(torch.int16) == b.view(torch.int16))).all())
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_loops_convert_themselves_to_the_same_bits(name, dtype, monkeypatch):
+    x = all_halves(dtype)
+    grad = x.flip(0)
+    found = run(name, x, grad)
+    assert "act_narrow_" in found[2]
+    monkeypatch.setattr(Kernel, "is_light", False)
+    other = run(name, x, grad)
+    assert "act_narrow_" not in other[2]
+    assert same(found[0], other[0])
+    assert same(found[1], other[1])
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", ["relu", "silu"])
+@pytest.mark.parametrize("count", [0, 1, 7, 15, 16, 17, 31, 511, 512, 513, 1040])
+def test_every_length_is_written_to_its_end_and_no_further(count, name, dtype):
+    room = torch.linspace(-4, 5, 2048).to(dtype)
+    x, grad = room[:count], room[-1 - count : -1]
+    y, slope, _ = run(name, room, room.flip(0))
+    got, gradient, _ = run(name, x.clone(), room.flip(0)[:count].clone())
+    assert same(got, y[:count])
+    assert same(gradient, slope[:count])
+    library, _ = kernels(name, dtype)
+    target = torch.full((count + 64,), 77.0, dtype=dtype)
+    library.forward(*(ctypes.c_void_p(t.data_ptr()) for t in (x, target)), ctypes.c_int64(count), None, 1, 0)
+    assert (target[count:] == 77.0).all()
+    in_place = x.clone()
+    address = ctypes.c_void_p(in_place.data_ptr())
+    library.forward(address, address, ctypes.c_int64(count), None, 1, 0)
+    assert same(in_place, y[:count])
+    one = grad[:1].clone() if count else room[:1].clone()
+    library.backward(*(ctypes.c_void_p(t.data_ptr()) for t in (x, one, target)), ctypes.c_int64(count), None, 1, 2)
+    expected = run(name, x.clone(), one.expand(count).clone())[1]
+    assert same(target[:count], expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("count", [0, 1, 2, 15, 16, 17, 511, 512])
+def test_bfloat16_apart_is_another_order_of_the_same(count):
+    arguments = ("const uint16_t *in, float *out, int n", "const float *in, uint16_t *out, int n")
+    functions = {"load_bf16": arguments[0], "load_bf16_apart": arguments[0], "store_bf16_apart": arguments[1]}
+    lines = [f"void {name}({given}) {{ act_{name}(in, out, n); }}" for name, given in functions.items()]
+    library = toolchain.load("\n".join(['#include "math.h"', *lines]), cpu.headers())
+    x = (torch.arange(count) * 127 % 2**16 - 2**15).to(torch.int16)  # NaNs among them
+    wide, apart, back = torch.empty(count), torch.empty(count), torch.empty_like(x)
+    addresses = [ctypes.c_void_p(t.data_ptr()) for t in (x, wide, apart, back)]
+    library.load_bf16(addresses[0], addresses[1], count)
+    library.load_bf16_apart(addresses[0], addresses[2], count)
+    pairs, rest = wide[: count // 2 * 2], wide[count // 2 * 2 :]
+    assert torch.equal(apart.view(torch.int32), torch.cat([pairs[::2], pairs[1::2], rest]).view(torch.int32))
+    library.store_bf16_apart(addresses[2], addresses[3], count)
+    assert torch.equal(back, torch.where(wide.isnan(), torch.tensor(0x7FC0, dtype=torch.int16), x))
