@@ -20,6 +20,9 @@ from actium.symbolic.graph import IDENTIFIER, Node, where
 
 Layout = Literal["flat", "rows"]
 _LEAF = re.compile(r"\bin_\w+")
+# What a loop over halves collects for each output: its type, and what is done to a result. Rounding to float16 is one
+# instruction, for eight at a time; that to bfloat16 is arithmetic, which the loop's own vectors do best.
+_COLLECTED = {"f16": ("float", "{}"), "bf16": ("uint32_t", "act_round_bf16_({})")}
 
 
 @dataclass(frozen=True)
@@ -144,11 +147,11 @@ def _function(
 def _loop_text(kernel: Kernel, style: _Style, piece: Piece, results: list[str] | None = None, flag: str = "") -> str:
     """One loop over the elements of a block; the last one has the results."""
     at, count = style.index, len(kernel.outputs)
+    outputs, sums = (results or [])[:count], (results or [])[count:]
+    place, kind, rounded = ("y{}[i]", "", "{}") if style.convert is None else ("f_y{}[j]", *_COLLECTED[style.convert])
     body = [*map(str, piece.statements), *(f"a_{name}[{at}] = {name};" for name in piece.stores)]
-    outputs = list(enumerate(results or []))[:count]
-    place = "y{}[i]" if style.convert is None else "f_y{}[j]"
-    body += [f"{place.format(k)} = {result};" for k, result in outputs]
-    body += [f"s{k}[{at}] = {result};" for k, result in enumerate((results or [])[count:])]
+    body += [f"{place.format(k)} = {rounded.format(result)};" for k, result in enumerate(outputs)]
+    body += [f"s{k}[{at}] = {result};" for k, result in enumerate(sums)]
     body += [flag] * bool(flag)
     names = set(_LEAF.findall("\n".join(body)))
     inputs = [n for n in kernel.inputs if f"in_{n}" in names]
@@ -159,12 +162,18 @@ def _loop_text(kernel: Kernel, style: _Style, piece: Piece, results: list[str] |
     # The pragma only says that iterations are independent, which holds in place too.
     if style.convert is None:
         return f"#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}"
-    widen = [f"float f_{n}[ACT_WIDE]; act_widen_{style.convert}(x_{n} + i, f_{n});" for n in inputs]
-    widen += [f"float f_y{k}[ACT_WIDE];" for k, _ in outputs]
-    rounded = [f"act_narrow_{style.convert}(f_y{k}, y{k} + i);" for k, _ in outputs]
-    around = ["\n    ".join(["", *part]) for part in (widen, rounded)]
-    inner = f"\n#pragma GCC ivdep\n    for (int j = 0; j < ACT_WIDE; j++) {{\n    {lines}\n    }}"
-    return f"for (int i = 0; i < n; i += ACT_WIDE) {{{around[0]}{inner}{around[1]}\n  }}"
+    return _over_halves(style.convert, lines, inputs, [f"{kind} f_y{k}[ACT_WIDE];" for k in range(len(outputs))])
+
+
+def _over_halves(convert: str, lines: str, inputs: list[str], outputs: list[str]) -> str:
+    """A loop that takes ACT_WIDE halves at a time, and within it one over their elements."""
+    widen = [f"float f_{n}[ACT_WIDE]; act_widen_{convert}(x_{n} + i, f_{n});" for n in inputs] + outputs
+    narrow = [f"act_narrow_{convert}(f_y{k}, y{k} + i);" for k in range(len(outputs))]
+    before, after = ("\n    ".join(["", *part]) for part in (widen, narrow))
+    # Unrolled before it is made of vectors, the inner loop would be made of none.
+    pragmas = "#pragma GCC ivdep\n#pragma GCC unroll 1"
+    inner = f"\n{pragmas}\n    for (int j = 0; j < ACT_WIDE; j++) {{\n    {lines}\n    }}"
+    return f"for (int i = 0; i < n; i += ACT_WIDE) {{{before}{inner}{after}\n  }}"
 
 
 def _two_loops(kernel: Kernel, style: _Style) -> str:

@@ -407,7 +407,7 @@ ACT_FN void act_store_bf16_apart(const float* restrict in, uint16_t* restrict ou
 #define act_store_f16_apart act_store_f16
 
 /* ACT_WIDE halves to floats and back, for a loop that does it in registers, with vectors where the compiler has a type for
- * them: relu takes 0.12 ns an element that way, 0.2 to 0.3 through blocks (Zen 3). bfloat16 come apart, as above. */
+ * them: relu on float16 takes 0.10 ns an element that way, 0.21 through blocks (Zen 3). bfloat16 come apart, as above. */
 #define ACT_WIDE 16
 #if defined(__F16C__) && __has_builtin(__builtin_ia32_vcvtph2ps256) && __has_builtin(__builtin_ia32_vcvtps2ph256)
 ACT_FN void act_widen_f16(const uint16_t *in, float *out) {
@@ -430,7 +430,6 @@ ACT_FN void act_narrow_f16(const float *in, uint16_t *out) {
 ACT_FN void act_widen_f16(const uint16_t *in, float *out) { act_load_f16(in, out, ACT_WIDE); }
 ACT_FN void act_narrow_f16(const float *in, uint16_t *out) { act_store_f16(in, out, ACT_WIDE); }
 #endif
-typedef float act_eight_f_ __attribute__((vector_size(32)));
 typedef uint32_t act_eight_u_ __attribute__((vector_size(32)));
 ACT_FN void act_widen_bf16(const uint16_t *in, float *out) {
     act_eight_u_ two;
@@ -439,18 +438,13 @@ ACT_FN void act_widen_bf16(const uint16_t *in, float *out) {
     __builtin_memcpy(out, &even, sizeof even);
     __builtin_memcpy(out + 8, &odd, sizeof odd);
 }
-ACT_FN void act_narrow_bf16(const float *in, uint16_t *out) {
-    act_eight_u_ round[2];
-    for (int k = 0; k < 2; k++) { /* act_round_bf16_ of eight */
-        act_eight_f_ x;
-        act_eight_u_ i;
-        __builtin_memcpy(&x, in + 8 * k, sizeof x);
-        __builtin_memcpy(&i, in + 8 * k, sizeof i);
-        const act_eight_u_ nan = (act_eight_u_)(x != x);
-        round[k] = (nan & 0x7fc00000u) | (~nan & (i + 0x7fffu + ((i >> 16) & 1u)));
-    }
-    const act_eight_u_ two = (round[0] >> 16) | (round[1] & 0xffff0000u);
-    __builtin_memcpy(out, &two, sizeof two);
+/* Of what act_round_bf16_ returns. */
+ACT_FN void act_narrow_bf16(const uint32_t *in, uint16_t *out) {
+    act_eight_u_ even, odd;
+    __builtin_memcpy(&even, in, sizeof even);
+    __builtin_memcpy(&odd, in + 8, sizeof odd);
+    even = (even >> 16) | (odd & 0xffff0000u);
+    __builtin_memcpy(out, &even, sizeof even);
 }
 
 #endif
