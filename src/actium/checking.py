@@ -20,6 +20,7 @@ from actium.as_written import as_written
 from actium.define import Activation
 from actium.errors import CheckError, TraceError
 from actium.exhaustive import Progress, check_full
+from actium.kernels.eager import compile_function
 from actium.module import ActivationModule
 from actium.symbolic.graph import Formula, const, parameter, substitute
 from actium.symbolic.parameters import Parameter
@@ -148,7 +149,25 @@ def _name_of(target: Any) -> str:
 def subject_of(found: Found, fused: bool = False) -> Subject:
     """What the checker needs to know of an object: how to call it, and its formula if there is one."""
     bare = _bare_subject(found, fused)
-    return replace(bare, construction=found.construction, claims={**_declared(found.value), **found.claims})
+    formula = bare.formula
+    ejected = None
+    if formula is not None and len(formula.inputs) == 1:
+        ejected = functools.partial(_ejected, formula, tuple(bare.parameters.items()))
+    claims = {**_declared(found.value), **found.claims}
+    return replace(bare, construction=found.construction, claims=claims, ejected=ejected)
+
+
+@functools.lru_cache(maxsize=4)
+def _ejected(formula: Formula, values: tuple[tuple[str, float], ...]) -> Callable[[Tensor], Tensor]:
+    """What `actium eject` prints of a formula, at these parameters."""
+    plan = _activation(formula, dict(values)).op.plan
+    compute = compile_function("ejected", (*formula.inputs, *formula.parameters), (plan.value("soft"),))
+    numbers = [torch.tensor(dict(values)[name]) for name in formula.parameters]
+
+    def call(x: Tensor) -> Tensor:
+        return compute(x.float(), *numbers).to(x.dtype)
+
+    return call
 
 
 def _declared(value: Any) -> Mapping[str, Any]:

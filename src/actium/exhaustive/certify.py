@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from actium.define import Activation
 from actium.errors import CheckError
 from actium.exhaustive import screen
 from actium.exhaustive.judged import Judged, judge
@@ -57,6 +58,7 @@ def check_full(
     out: Path | None = None,
     progress: Progress | None = None,
     units: Iterable[int] = UNITS,
+    aside: bool = False,
 ) -> Certificate:
     """Judge a function on every float32 input, besides all that `check` does.
 
@@ -67,6 +69,7 @@ def check_full(
         out: A directory in which results are kept, so that an interrupted run goes on where it stopped.
         progress: Called with how many of 512 exponents are done.
         units: Which exponents to run; for tests.
+        aside: As for `verify.run.check`.
 
     Returns:
         The certificate; `properties["exhaustive"]` says what it stands on. What cannot be swept gets the ordinary one.
@@ -78,14 +81,15 @@ def check_full(
     formula, formats = _formula_of(subject), tuple(dtypes)
     if "float32" not in formats:
         raise CheckError(f"the sweep over all inputs is of float32; the formats are {', '.join(formats)}: add float32")
-    base = check(subject, known=known, dtypes=formats)
+    base = check(subject, known=known, dtypes=formats, aside=aside)
     if "float32" not in base.accuracy:
         return base
     began = time.monotonic()
     runner = _runner(subject)
     cutter, facts = Cutter(formula, subject.parameters), trust(subject)
     journal = None if out is None else Journal(out / _file_name(subject, facts), facts)
-    tallies = sweep(runner, cutter, units, journal, progress)
+    ours = isinstance(subject.call, Activation)  # Foreign code may keep something between calls.
+    tallies = sweep(runner, cutter, units, journal, progress, concurrent=ours)
     oracle = Oracle(formula, subject.parameters)
     judged = judge(runner, oracle, cutter, tallies, stratified(torch.float32))
     return _merged(base, Case(runner, oracle), tallies, judged, facts, time.monotonic() - began)

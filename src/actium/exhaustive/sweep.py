@@ -32,7 +32,7 @@ CHUNK = 1 << 17
 _AHEAD = 4
 
 Progress = Callable[[int, int], None]
-_Compared = tuple[int, Screened, Screened]
+_Compared = tuple[Tensor, Tensor | None, tuple[int, Screened, Screened]]
 
 
 class Journal:
@@ -71,6 +71,7 @@ def sweep(
     units: Iterable[int] = UNITS,
     journal: Journal | None = None,
     progress: Progress | None = None,
+    concurrent: bool = False,
 ) -> list[UnitTally]:
     """Run the subject on every encoding of some exponents.
 
@@ -80,6 +81,8 @@ def sweep(
         units: Which exponents: the encodings' upper nine bits.
         journal: Where tallies are kept.
         progress: Called with how many exponents are done, and of how many.
+        concurrent: Whether the subject may be called in several threads at once: half the time where it takes longer
+            than the comparison.
 
     Returns:
         The tallies, in order.
@@ -90,8 +93,10 @@ def sweep(
     """
     wanted = sorted(units)
     done = {} if journal is None else {i: t for i, t in journal.done.items() if i in set(wanted)}
-    run = _Run(runner)
-    with _one_thread(), ThreadPoolExecutor(max(1, min(_AHEAD, (os.cpu_count() or 2) - 1))) as pool:
+    run = _Run(runner, concurrent)
+    # This thread calls the subject, or only collects.
+    helpers = (os.cpu_count() or 2) - (0 if concurrent else 1)
+    with _one_thread(), ThreadPoolExecutor(max(1, min(_AHEAD, helpers))) as pool:
         for index in wanted:
             if index not in done:
                 done[index] = run.special(index) if index & 255 == 255 else run.unit(index, cutter.unit(index), pool)
@@ -116,7 +121,8 @@ def _one_thread() -> Iterator[None]:
 class _Run:
     """The subject on chunks of consecutive encodings."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, concurrent: bool) -> None:
+        self._concurrent = concurrent
         first = runner.run(inputs(0x3F800000, 64))
         self._copies = first.mutated
         self._slopes = first.gradient is not None
@@ -132,16 +138,22 @@ class _Run:
         tally.slopes_unknown = sum(p.last - p.first + 1 for p in unit.pieces if not p.slope_known)
         tally.bound = max((p.bound for p in unit.pieces), default=0.0)
         tally.ruler_error = max((p.ruler_error for p in unit.pieces), default=0.0)
-        waiting: deque[tuple[int, Tensor, Tensor | None, Future[_Compared]]] = deque()
+        waiting: deque[tuple[int, Future[_Compared]]] = deque()
         with guarded():
             for first in range(index << 23, (index << 23) + UNIT_SIZE, CHUNK):
-                y, g = self._results(first)
-                waiting.append((first, y, g, pool.submit(screen.compare, first, y, g, budget(FLOAT32))))
+                if self._concurrent:
+                    waiting.append((first, pool.submit(self._compared, screen, first)))
+                else:
+                    waiting.append((first, pool.submit(_compare, screen, first, *self._results(first))))
                 if len(waiting) > _AHEAD:
                     _take(tally, *waiting.popleft())
             while waiting:
                 _take(tally, *waiting.popleft())
         return tally
+
+    def _compared(self, screen: Screen, first: int) -> _Compared:
+        with torch.enable_grad():  # a setting of each thread
+            return _compare(screen, first, *self._results(first))
 
     def special(self, index: int) -> UnitTally:
         """Infinity and the NaN: every NaN must come out as NaN."""
@@ -175,8 +187,12 @@ def _plain(values: Tensor) -> Tensor:
     return values.detach().float().reshape(-1).contiguous()
 
 
-def _take(tally: UnitTally, first: int, y: Tensor, g: Tensor | None, compared: Future[_Compared]) -> None:
-    covered, of_output, of_gradient = compared.result()
+def _compare(screen: Screen, first: int, y: Tensor, g: Tensor | None) -> _Compared:
+    return y, g, screen.compare(first, y, g, budget(FLOAT32))
+
+
+def _take(tally: UnitTally, first: int, compared: Future[_Compared]) -> None:
+    y, g, (covered, of_output, of_gradient) = compared.result()
     tally.compared += covered
     for name, screened, values, into in (
         ("output", of_output, y, tally.output),

@@ -89,7 +89,8 @@ def _judge_fully(subject: Subject, job: Mapping[str, Any]) -> Certificate:
     kept = Path(job["keep"]) if job.get("keep") else cache.directory() / "full"
     dtypes = job["judging"]["dtypes"] or DEFAULT_DTYPES
     tell = functools.partial(reach.tell, Path(job["reach"])) if job.get("reach") else None
-    return check_full(subject, known=known_functions(), dtypes=dtypes, out=kept, progress=tell)
+    aside = job.get("threads", 1) > 1
+    return check_full(subject, known=known_functions(), dtypes=dtypes, out=kept, progress=tell, aside=aside)
 
 
 def _members(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,13 +5,17 @@ In: a case. Out: one sentence. Nothing is judged here.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from actium.symbolic.graph import Formula, Node, is_number, walk
 from actium.verify.case import Case, is_off
-from actium.verify.sweep import Quantity
+from actium.verify.subject import SubjectError, guarded
+from actium.verify.sweep import Quantity, Sweep
 
 _TEXT_LIMIT = 120
+# On so many of the inputs that a function is wrong on, its replacement is tried before it is recommended.
+_TRIED = 512
 
 
 def _is_exp(node: Node) -> bool:
@@ -36,26 +40,45 @@ def unstable_piece(formula: Formula | None) -> str | None:
     return None
 
 
-def _eject(case: Case) -> str | None:
+def _eject(case: Case, quantity: Quantity) -> str | None:
+    """To eject, where what that prints is right on the inputs that are wrong now."""
     formula = case.runner.subject.formula
-    if formula is None:
+    if formula is None or not _replacement_is_right(case, quantity):
         return None
     text = formula.text
     shown = f'"{text}"' if len(text) <= _TEXT_LIMIT else case.target
     return f"`actium eject {shown}` prints a module that computes this in float32 in a stable form"
 
 
+def _replacement_is_right(case: Case, quantity: Quantity) -> bool:
+    make = case.runner.subject.ejected
+    off = np.flatnonzero(is_off(quantity))
+    if make is None or not off.size:
+        return False
+    at = off[np.linspace(0, off.size - 1, min(off.size, _TRIED)).astype(np.intp)]
+    x = torch.from_numpy(quantity.x[at]).to(quantity.fmt.dtype).requires_grad_()
+    try:
+        with guarded():
+            y = make()(x)
+            computed = y if quantity.name == "output" else torch.autograd.grad(y, x, torch.ones_like(y))[0]
+    except SubjectError:
+        return False
+    parts = {name: getattr(quantity, name)[at] for name in ("x", "low", "high", "sensitivity")}
+    return not is_off(Quantity(quantity.name, quantity.fmt, computed=computed.detach().double().numpy(), **parts)).any()
+
+
 def for_numbers(case: Case, quantity: Quantity) -> str:
     """For overflow, cancellation and underflow."""
     known = [name for name in case.same_as if not name.startswith(("affine", "constant", "identity"))]
     if known:
-        return f"this is {known[0]}: use that, if it is not this very function; or {_rewrite(case, quantity)}"
+        use = f"this is {known[0]}: use that, if it is not this very function"
+        return f"{use}; or {_rewrite(case, quantity)}"
     return _rewrite(case, quantity)
 
 
 def _rewrite(case: Case, quantity: Quantity) -> str:
     pattern = unstable_piece(case.runner.subject.formula)
-    eject = _eject(case)
+    eject = _eject(case, quantity)
     if pattern is not None:
         return f"{pattern}; {eject}" if eject else pattern
     if quantity.fmt.bits == 16 and _helped_by_float32(case, quantity):
@@ -73,8 +96,8 @@ def _helped_by_float32(case: Case, quantity: Quantity) -> bool:
     return wide is not None and not is_off(wide).any()
 
 
-def for_masked_branch(case: Case) -> str:
+def for_masked_branch(case: Case, swept: Sweep) -> str:
     """For NaN that autograd multiplies into a branch that was not selected."""
     safe = "give the unselected branch a harmless argument first: where(c, f(where(c, x, 1)), g(x))"
-    eject = _eject(case)
+    eject = None if swept.gradient is None else _eject(case, swept.gradient)
     return f"{safe}; or {eject}" if eject else safe

@@ -56,6 +56,7 @@ class Subject:
         notes: Facts about how the target was made (constructor arguments, for example), for the certificate.
         construction: How `module` was made, if it was made from a class for this purpose.
         claims: Properties that its author declares: name → value.
+        ejected: Makes what `actium eject` prints of the formula, a function like `call`, to see whether that is better.
     """
 
     target: str
@@ -66,6 +67,7 @@ class Subject:
     notes: tuple[str, ...] = ()
     construction: Construction | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
+    ejected: Callable[[], Call] | None = None
 
 
 def subject_of(target: str, function: Call) -> Subject:

@@ -63,7 +63,7 @@ def non_finite_gradient(case: Case, swept: Sweep, q: Quantity) -> Iterator[Findi
     yield from non_finite(case, q, "non-finite-gradient", bad & ~masked, swept.output.fits)
     for finding in non_finite(case, q, "masked-branch", masked):
         message = finding.message.replace("NaN or inf", "NaN")
-        yield Finding(**{**vars(finding), "message": message, "suggestion": advice.for_masked_branch(case)})
+        yield Finding(**{**vars(finding), "message": message, "suggestion": advice.for_masked_branch(case, swept)})
 
 
 def at_single_points(q: Quantity) -> Mask:
