@@ -11,9 +11,10 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from common import geometric_mean, interleaved, save
+from common import interleaved, save
 
 import actium
+from actium.bench.records import geometric_mean
 
 UNITS = {
     "glu": ("sigmoid", torch.sigmoid),
@@ -79,7 +80,8 @@ def main() -> None:
                     if not options.no_compile and shape_name == "512x4096":
                         torch.compiler.reset()
                         calls["compile"] = step(torch.compile(theirs), inputs, grad)
-                    times = interleaved(calls, seconds)
+                    samples = interleaved(calls, seconds)
+                    times = {n: samples.median(n) for n in calls}
                     row = {"unit": name, "form": form, "shape": shape_name, "dtype": dtype_name}
                     row |= {k: round(v * 1e6, 1) for k, v in times.items()}
                     row["ratio"] = round(times["torch"] / times["actium"], 3)

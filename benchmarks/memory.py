@@ -123,15 +123,12 @@ def models(seconds: float, compiled: bool) -> dict[str, dict[str, dict[str, floa
         x.requires_grad_()
         found = variants(kind, compiled)
         kept = {name: kept_bytes(model, x) for name, model in found.items()}
-        times = (
-            dict.fromkeys(found, 0.0)
-            if not seconds
-            else interleaved({n: lambda m=m, x=x: m(x).float().sum().backward() for n, m in found.items()}, seconds)
-        )
+        steps = {n: lambda m=m, x=x: m(x).float().sum().backward() for n, m in found.items()}
+        samples = interleaved(steps, seconds) if seconds else None
         results[kind] = {n: {"kept_bytes": kept[n], "share": kept[n] / kept["torch"]} for n in found}
-        if seconds:
+        if samples is not None:
             for name, row in results[kind].items():
-                row["time_ratio"] = times[name] / times["torch"]
+                row["time_ratio"] = samples.median(name) / samples.median("torch")
         for name, row in results[kind].items():
             time = f"  time {row['time_ratio']:.2f}" if seconds else ""
             print(f"{kind:6} {name:16} {row['kept_bytes']:>12,} bytes {row['share']:6.2f}{time}", flush=True)

@@ -1,4 +1,4 @@
-"""Write the measured tables of README.md from `benchmarks/results/`.
+"""Write the measured tables of README.md and docs/gated.md from `benchmarks/results/`.
 
 The text between `<!-- table NAME -->` and `<!-- end -->` is replaced. Run: `python benchmarks/tables.py [--check]`.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "gated.md")
 
 
 def newest(topic: str) -> dict:
@@ -119,6 +120,23 @@ def channels() -> str:
     return "\n".join(lines) + f"\n\nMeasured {measured_on(result)}, by `benchmarks/channels.py`."
 
 
+def gated() -> str:
+    """Gated units, a line for each unit and shape: halves of one tensor and two tensors in each format."""
+    result = newest("gated")
+    lines = ["| unit | shape | fp32 halves | fp32 two | bf16 halves | bf16 two |", "|---" * 6 + "|"]
+    cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    for row in result["results"]["rows"]:
+        text = f"{row['ratio']:.2f}×"
+        if "ratio_to_compile" in row:
+            text += f" ({row['ratio_to_compile']:.2f}×)"
+        cells.setdefault((row["unit"], row["shape"]), {})[row["dtype"], row["form"]] = text
+    for (unit, shape), found in cells.items():
+        parts = [found[d, form] for d in ("float32", "bfloat16") for form in ("halves", "two")]
+        lines.append(f"| {unit} | {shape} | {' | '.join(parts)} |")
+    note = "In brackets: to torch.compile."
+    return "\n".join(lines) + f"\n\n{note} Measured {measured_on(result)}, by `benchmarks/gated.py`."
+
+
 def startup() -> str:
     start, call = newest("startup"), newest("overhead")
     lines = ["| what | seconds |", "|---|---|"]
@@ -135,12 +153,13 @@ TABLES = {
     "grid": grid,
     "bandwidth": bandwidth,
     "channels": channels,
+    "gated": gated,
     "startup": startup,
 }
 
 
 def rendered(text: str) -> str:
-    """The README with its tables made anew."""
+    """A page with its tables made anew."""
 
     def replace(match: re.Match[str]) -> str:
         table = TABLES[match[1]]()
@@ -150,13 +169,17 @@ def rendered(text: str) -> str:
 
 
 def main() -> int:
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    new = rendered(text)
+    stale = []
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        new = rendered(text)
+        if new != text:
+            stale.append(path.name)
+            if "--check" not in sys.argv:
+                path.write_text(new, encoding="utf-8")
     if "--check" in sys.argv:
-        print("README's tables are " + ("up to date" if new == text else "not those of benchmarks/results"))
-        return int(new != text)
-    path.write_text(new, encoding="utf-8")
+        print(f"not those of benchmarks/results: the tables of {', '.join(stale)}" if stale else "up to date")
+        return int(bool(stale))
     return 0
 
 

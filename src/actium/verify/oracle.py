@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import flint
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from actium.errors import ParameterError
 from actium.symbolic.graph import COMPARISONS, LOGICAL, Formula, Node, number_of, rebuild, remake
 from actium.symbolic.primitives import PRIMITIVES
+from actium.verify.straight import BALL, COMPARE, LOGIC, WHERE, Step, straight
 
 Floats = npt.NDArray[np.float64]
 Ball = Any  # flint.arb ships without type information
@@ -37,7 +38,6 @@ _STEEPEST = 2.0**100
 # Doubling exponents, so that even log(x) doubles from one to the next.
 _LIMIT_EXPONENTS = (7, 15, 30, 60, 120, 240, 480, 960)
 
-_BALL, _COMPARE, _LOGIC, _WHERE = range(4)
 # A comparison's value for a − b negative, zero, positive.
 VERDICTS: dict[str, tuple[bool, bool, bool]] = {
     "lt": (True, False, False),
@@ -81,18 +81,6 @@ class Table:
     slope_low: Floats
     slope_high: Floats
     undecided: npt.NDArray[np.bool_]
-
-
-class _Step(NamedTuple):
-    """One operation: where its result goes, what it is, its operands, and which of them have a slope."""
-
-    target: int
-    kind: int
-    value: Callable[..., Any]
-    slopes: Callable[..., tuple[Any, ...]]
-    operands: tuple[int, ...]
-    moving: tuple[int, ...]
-    verdict: tuple[bool, bool, bool] = (False, False, False)
 
 
 @dataclass
@@ -146,8 +134,8 @@ class Oracle:
         moves: set[Node] = set()
         self._leaves: list[tuple[int, float]] = []
         self._input = self._seed_place = -1
-        self._steps: list[_Step] = []
-        self._constant_steps: list[_Step] = []
+        self._steps: list[Step] = []
+        self._constant_steps: list[Step] = []
         for node in plain.nodes:
             if node.op in ("input", "param", "const"):
                 self._add_leaf(node, place[node], varies, moves)
@@ -160,6 +148,7 @@ class Oracle:
             (self._steps if node in varies or node in moves else self._constant_steps).append(step)
         self._size = len(place)
         self._root = place[plain.root]
+        self._run = straight(self._steps, self._root, self._input, self._seed_place)
 
     def _add_leaf(self, node: Node, at: int, varies: set[Node], moves: set[Node]) -> None:
         if node.op == "input":
@@ -172,20 +161,20 @@ class Oracle:
             self._seed_place = at
             moves.add(node)
 
-    def _step(self, node: Node, place: Mapping[Node, int], moves: set[Node]) -> _Step:
+    def _step(self, node: Node, place: Mapping[Node, int], moves: set[Node]) -> Step:
         operands = tuple(place[a] for a in node.args)
         moving = tuple(i for i, a in enumerate(node.args) if a in moves)
         nothing: Callable[..., tuple[Any, ...]] = lambda *_: ()  # noqa: E731 - a table cell, not a function
         if node.op in COMPARISONS:
-            return _Step(place[node], _COMPARE, bool, nothing, operands, moving, VERDICTS[node.op])
+            return Step(place[node], COMPARE, bool, nothing, operands, moving, VERDICTS[node.op])
         if node.op in LOGICAL:
-            return _Step(place[node], _LOGIC, _LOGICAL[node.op], nothing, operands, moving)
+            return Step(place[node], LOGIC, _LOGICAL[node.op], nothing, operands, moving)
         if node.op == "where":
-            return _Step(place[node], _WHERE, bool, nothing, operands, moving)
+            return Step(place[node], WHERE, bool, nothing, operands, moving)
         row = PRIMITIVES[node.op]
         assert row.ball is not None, f"{node.op} has neither a ball form nor an expansion"
         assert row.slopes is not None, f"{node.op} has no slopes"
-        return _Step(place[node], _BALL, row.ball, row.slopes, operands, moving)
+        return Step(place[node], BALL, row.ball, row.slopes, operands, moving)
 
     # --- One pass at one precision ------------------------------------------------------------------
 
@@ -280,8 +269,12 @@ class Oracle:
 
     def _plain_row(self, point: float, precision: int) -> tuple[float, float, float, float, bool] | None:
         """The usual case in one pass: accurate at this precision, and no kink. Else None."""
-        value, slope, state = self._pass(flint.arb(point), precision)
-        if state.tie or _quality(value) != _ACCURATE or _quality(slope) != _ACCURATE:
+        flint.ctx.prec = precision
+        found = self._run(flint.arb(point), self._constants(precision))
+        if found is None:
+            return None
+        value, slope = found
+        if _quality(value) != _ACCURATE or _quality(slope) != _ACCURATE:
             return None
         v = float(value.mid() if isinstance(value, flint.arb) else value)
         s = float(slope.mid() if isinstance(slope, flint.arb) else slope or 0.0)
@@ -297,11 +290,11 @@ class Oracle:
             flint.ctx.prec = before
 
 
-def _execute(steps: Iterable[_Step], values: list[Any], slopes: list[Any], state: _State) -> None:
+def _execute(steps: Iterable[Step], values: list[Any], slopes: list[Any], state: _State) -> None:
     """Run operations in order. None stands for a slope that is exactly 0, so that 0·inf never arises."""
     for target, kind, function, partials_of, operands, moving, verdict in steps:
         given = [values[i] for i in operands]
-        if kind == _BALL:
+        if kind == BALL:
             y = values[target] = function(*given)
             if moving:
                 # Σ ∂y/∂uᵢ · uᵢ′ over the operands that depend on the input.
@@ -313,9 +306,9 @@ def _execute(steps: Iterable[_Step], values: list[Any], slopes: list[Any], state
                         term = partials[i] * inner
                         total = term if total is None else total + term
                 slopes[target] = total
-        elif kind == _COMPARE:
+        elif kind == COMPARE:
             values[target] = _compare(verdict, given[0], given[1], state)
-        elif kind == _WHERE:
+        elif kind == WHERE:
             chosen = operands[1] if given[0] else operands[2]
             values[target], slopes[target] = values[chosen], slopes[chosen]
         else:
