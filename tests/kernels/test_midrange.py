@@ -61,7 +61,8 @@ def test_an_element_does_not_depend_on_outliers_beside_it(name, dtype):
     activation = get(name).activation()
     x = torch.linspace(-9, 9, 1200).to(dtype)
     mixed = x.clone()
-    mixed[torch.arange(len(OUTLIERS)) * 50 + 7] = torch.tensor(OUTLIERS).to(dtype)
+    # The first is the first of a block, which is not tried in the cheap form.
+    mixed[torch.arange(len(OUTLIERS)) * 50] = torch.tensor(OUTLIERS).to(dtype)
     kept = bits(mixed) == bits(x)
 
     def both(t):

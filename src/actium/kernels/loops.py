@@ -197,5 +197,27 @@ def _two_loops(kernel: Kernel, style: _Style) -> str:
         buffers.append(f"_Alignas(64) {memory} buffer{k}[ACT_LANES]; {memory} *out{k} = {same} ? buffer{k} : y{k};")
         back.append(f"if (out{k} != y{k}) memcpy(y{k}, out{k}, sizeof({memory}) * (size_t)n);")
         passed[passed.index(f"y{k}")] = f"out{k}"
-    lines = "\n  ".join([*buffers, f"if ({name}_mid({', '.join(passed)})) {name}_all({', '.join(passed)});", *back])
-    return f"{cheap}\n\n{whole}\n\nstatic inline void {name}({arguments}) {{\n  {lines}\n}}"
+    call = ", ".join(passed)
+    # Neighbours are mostly alike: where the first element is outside, the cheap form need not be tried.
+    choice = f"if (!{name}_first({call}) || {name}_mid({call})) {name}_all({call});"
+    lines = "\n  ".join([*buffers, choice, *back])
+    parts = [
+        _first(kernel, style, condition),
+        cheap,
+        whole,
+        f"static inline void {name}({arguments}) {{\n  {lines}\n}}",
+    ]
+    return "\n\n".join(parts)
+
+
+def _first(kernel: Kernel, style: _Style, condition: Node) -> str:
+    """A function that tells whether the condition holds for the first element."""
+    statements, (holds,) = expressions((condition,), _names(kernel, style), style.narrow)
+    body = [*map(str, statements), f"return {holds};"]
+    names = set(_LEAF.findall("\n".join(body)))
+    value = "x_{}[0]" if style.convert is None else f"act_from_{style.convert}(x_{{}}[0])"
+    inputs = [f"const float in_{n} = {value.format(n)};" for n in kernel.inputs if f"in_{n}" in names]
+    inputs += ["const int i = 0, j = 0; (void)i; (void)j; (void)n;"]
+    arguments = ", ".join(kind + n for kind, n in _loop_arguments(kernel, style))
+    lines = "\n  ".join([*inputs, *body])
+    return f"static inline int {_loop_name(kernel, style)}_first({arguments}) {{\n  {lines}\n}}"
