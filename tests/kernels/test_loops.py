@@ -10,7 +10,7 @@ from actium.kernels import cpu, toolchain
 from actium.kernels.dispatch import Library
 from samples import all_halves
 
-LIGHT = ("relu", "leaky_relu", "hardtanh", "hardswish", "softshrink", "softsign")
+LIGHT = ("relu", "hardswish", "softsign")
 HALVES = (torch.bfloat16, torch.float16)
 needs_compiler = pytest.mark.skipif(not toolchain.kernels_enabled(), reason="needs a C compiler")
 
@@ -92,3 +92,15 @@ def test_bfloat16_apart_is_another_order_of_the_same(count):
     assert torch.equal(apart.view(torch.int32), torch.cat([pairs[::2], pairs[1::2], rest]).view(torch.int32))
     library.store_bf16_apart(addresses[2], addresses[3], count)
     assert torch.equal(back, torch.where(wide.isnan(), torch.tensor(0x7FC0, dtype=torch.int16), x))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32])
+@pytest.mark.parametrize("length", [1, 15, 17, 64, 77, 530])
+def test_sums_leave_out_what_a_block_was_padded_with(length, dtype):
+    x = torch.linspace(-3, 2, 6 * length).reshape(2, 3, length).to(dtype)
+    grad = torch.linspace(-1, 2, 6 * length).reshape(x.shape).to(dtype)
+    slope = torch.full((3,), 0.25, requires_grad=True)
+    actium.prelu(x, slope).backward(grad)
+    terms = torch.where(x > 0, torch.zeros((), dtype=torch.float64), x.double() * grad.double())
+    torch.testing.assert_close(slope.grad.double(), terms.sum((0, 2)), rtol=1e-5, atol=1e-5)

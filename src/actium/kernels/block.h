@@ -47,6 +47,13 @@ static inline int act_any(const int *flags) {
   return any;
 }
 
+/* ACT_WIDE terms of bfloat16 that act_widen_bf16 took apart, in the order of the elements. */
+static inline void act_in_order(float *terms) {
+  float apart[ACT_WIDE];
+  memcpy(apart, terms, sizeof apart);
+  for (int j = 0; j < ACT_WIDE; j++) terms[j] = apart[j / 2 + (j & 1) * (ACT_WIDE / 2)];
+}
+
 /* Sum of the first n of ACT_LANES terms: pairwise in float down to 16 lanes, then in double, always in this order. */
 static inline double act_tree_sum(float *terms, int n) {
   for (int i = n; i < ACT_LANES; i++) terms[i] = 0.0f;

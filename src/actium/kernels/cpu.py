@@ -184,7 +184,10 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
     """One piece of a row of one channel: the parameters are numbers."""
     load, store, inputs, outputs = _io(kernel, dtype)
     uniform = "".join(f", p[{k}][c]" for k in range(len(kernel.parameters)))
-    add_tree = "\n        ".join(f"acc[{k}] += act_tree_sum(s{k}, m);" for k in range(len(kernel.sums)))
+    # Of a padded block the terms behind its end are left out: the last ones have to be the last.
+    order = "if (w != m) act_in_order(s{0} + m / ACT_WIDE * ACT_WIDE); " if _converts(kernel, dtype) == "bf16" else ""
+    add = order + "acc[{0}] += act_tree_sum(s{0}, m);"
+    add_tree = "\n        ".join(add.format(k) for k in range(len(kernel.sums)))
     return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
   {buffers(kernel, dtype, _converts(kernel, dtype))}
