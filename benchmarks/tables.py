@@ -133,7 +133,8 @@ def gated() -> str:
     for (unit, shape), found in cells.items():
         parts = [found[d, form] for d in ("float32", "bfloat16") for form in ("halves", "two")]
         lines.append(f"| {unit} | {shape} | {' | '.join(parts)} |")
-    note = "In brackets: to torch.compile."
+    compiled = any("ratio_to_compile" in row for row in result["results"]["rows"])
+    note = "In brackets: to torch.compile." if compiled else "torch.compile was not run."
     return "\n".join(lines) + f"\n\n{note} Measured {measured_on(result)}, by `benchmarks/gated.py`."
 
 
