@@ -73,10 +73,9 @@ static inline int64_t act_rows_per_task(int64_t rows, int64_t row_length, int64_
   return per_task < 1 ? 1 : per_task;
 }
 
-/* One value per element of a period: each channel's parameter `inner` times, the whole `copies` times. Loops may read
- * ACT_WIDE - 1 values behind it. */
+/* One value per element of a period: each channel's parameter `inner` times, the whole `copies` times. */
 static inline float *act_spread(const float *values, int64_t channels, int64_t inner, int64_t copies) {
-  float *spread = calloc((size_t)(channels * inner * copies + ACT_WIDE), sizeof(float));
+  float *spread = malloc(sizeof(float) * (size_t)(channels * inner * copies));
   if (!spread) return NULL;
   float *at = spread;
   for (int64_t k = 0; k < copies; k++)

@@ -217,7 +217,7 @@ def _first(kernel: Kernel, style: _Style, condition: Node) -> str:
     names = set(_LEAF.findall("\n".join(body)))
     value = "x_{}[0]" if style.convert is None else f"act_from_{style.convert}(x_{{}}[0])"
     inputs = [f"const float in_{n} = {value.format(n)};" for n in kernel.inputs if f"in_{n}" in names]
-    inputs += ["const int i = 0, j = 0; (void)i; (void)j; (void)n;"]
+    inputs += ["const int i = 0; (void)i; (void)n;"]
     arguments = ", ".join(kind + n for kind, n in _loop_arguments(kernel, style))
     lines = "\n  ".join([*inputs, *body])
     return f"static inline int {_loop_name(kernel, style)}_first({arguments}) {{\n  {lines}\n}}"

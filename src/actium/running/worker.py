@@ -75,10 +75,14 @@ def judge(job: Mapping[str, Any]) -> dict[str, Any]:
     if options["full"]:
         return {"certificate": _judge_fully(subject, job).to_json()}
     dtypes = options["dtypes"] or DEFAULT_DTYPES
-    # With one thread, the other CPUs are at work on other targets.
-    aside = job.get("threads", 1) > 1
-    certificate = check(subject, known=known_functions(), dtypes=dtypes, only=options["only"] or None, aside=aside)
+    only = options["only"] or None
+    certificate = check(subject, known=known_functions(), dtypes=dtypes, only=only, aside=_is_alone(job))
     return {"certificate": certificate.to_json()}
+
+
+def _is_alone(job: Mapping[str, Any]) -> bool:
+    """Whether a CPU is free: with one thread, the others are at work on other targets."""
+    return job.get("threads", 1) > 1
 
 
 def _judge_fully(subject: Subject, job: Mapping[str, Any]) -> Certificate:
@@ -89,8 +93,7 @@ def _judge_fully(subject: Subject, job: Mapping[str, Any]) -> Certificate:
     kept = Path(job["keep"]) if job.get("keep") else cache.directory() / "full"
     dtypes = job["judging"]["dtypes"] or DEFAULT_DTYPES
     tell = functools.partial(reach.tell, Path(job["reach"])) if job.get("reach") else None
-    aside = job.get("threads", 1) > 1
-    return check_full(subject, known=known_functions(), dtypes=dtypes, out=kept, progress=tell, aside=aside)
+    return check_full(subject, known=known_functions(), dtypes=dtypes, out=kept, progress=tell, aside=_is_alone(job))
 
 
 def _members(job: Mapping[str, Any]) -> dict[str, Any]:
