@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 import gc
-import shutil
-import sysconfig
 import weakref
-from pathlib import Path
 
 import pytest
 import torch
+from doors import NEEDED, copy_of, warm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from actium.authoring import formula
-from actium.define import Activation
 from actium.errors import KernelError
 from actium.kernels import front
 from actium.module import ActivationModule
 from samples import ALL, HALVES, all_halves, bits
 
-MISSING = [
-    *([] if any(map(shutil.which, ("g++", "clang++", "c++"))) else ["no C++ compiler"]),
-    *([] if (Path(sysconfig.get_path("include")) / "Python.h").is_file() else ["no Python.h"]),
-]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=", ".join(MISSING))
+pytestmark = NEEDED
 SHAPES = ((), (0,), (1,), (3, 5), (2, 3, 4, 5), (40_000,))
-
-
-@pytest.fixture(scope="module")
-def door():
-    """Build it, and use it for activations that are made in these tests."""
-    patch = pytest.MonkeyPatch()
-    patch.delenv("ACTIUM_FRONT")
-    front.build()
-    assert front.module() is not None
-    yield
-    patch.undo()
-    front.module.cache_clear()
-
-
-def copy_of(activation: Activation) -> Activation:
-    """Another object of the same function, that has not been called yet."""
-    return Activation(activation.formula, activation.parameters, name=activation.name)
-
-
-def warm(activation: Activation, *dtypes: torch.dtype) -> Activation:
-    for dtype in dtypes or (torch.float32,):
-        activation(torch.zeros(3, dtype=dtype))
-    assert activation._front(torch.ones(2, dtype=dtypes[0] if dtypes else torch.float32)) is not None
-    return activation
 
 
 def run(activation, x, grad=None):

@@ -20,6 +20,7 @@ from torch import Tensor
 from actium.kernels import cpu, toolchain
 from actium.kernels.described import flat_kernels, rows_kernels
 from actium.kernels.eager import compile_function
+from actium.kernels.front import fresh_like
 from actium.kernels.gpu import availability
 from actium.kernels.layout import channels_of, dense, like, rows_of
 from actium.kernels.plan import Mode, Plan
@@ -38,7 +39,6 @@ COMPUTE[torch.float64] = torch.float64
 # Below this many elements a second thread costs more than it saves.
 SERIAL = 1 << 15
 
-_empty_like = torch.empty_like
 _get_num_threads = torch.get_num_threads
 
 
@@ -189,7 +189,7 @@ def forward(
         return like(y, dense(x)) if out is None else out.copy_(y)
     first = dense(x)
     rest = tuple(like(t, first) for t in inputs[1:])
-    y = _empty_like(first) if out is None or first is not out else out
+    y = fresh_like(first) if out is None or first is not out else out
     flags = FRESH_OUTPUT if out is None else 0
     addresses = [t.data_ptr() for t in (first, *rest, y)]
     numbers = as_numbers(parameters)
@@ -225,7 +225,7 @@ def backward(
     one = grad.numel() > 1 and not any(grad.stride())  # y.sum().backward() sends one number, expanded
     grad = grad if one else like(grad, first)
     flags = FRESH_OUTPUT | (ONE_GRADIENT if one else 0)
-    grads: list[Tensor | None] = [_empty_like(first) if n else None for n in needed[:count]]
+    grads: list[Tensor | None] = [fresh_like(first) if n else None for n in needed[:count]]
     addresses = [t.data_ptr() for t in (first, *rest, grad)] + [None if g is None else g.data_ptr() for g in grads]
     threads = threads_for(first.numel())
     numbers = None if any(needed[count:]) else as_numbers(parameters)

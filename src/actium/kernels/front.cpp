@@ -8,6 +8,8 @@
  */
 #include <Python.h>
 
+#include "recycling.h"
+
 #include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 #include <ATen/PythonTorchFunctionTLS.h>
@@ -89,7 +91,11 @@ bool is_quiet() {
 }
 
 at::Tensor fresh_like(const at::Tensor& x) {
-  return at::Tensor(at::detail::empty_strided_cpu(x.sizes(), x.strides(), x.scalar_type(), false));
+  auto& recycler = actium::Recycler::instance();
+  if (!recycler.takes(x.nbytes()))
+    return at::Tensor(at::detail::empty_strided_cpu(x.sizes(), x.strides(), x.scalar_type(), false));
+  constexpr c10::DispatchKeySet keys(c10::DispatchKey::CPU);
+  return at::Tensor(at::detail::empty_strided_generic(x.sizes(), x.strides(), &recycler, keys, x.scalar_type()));
 }
 
 struct ActiumBackward : public torch::autograd::Node {
@@ -239,11 +245,35 @@ void front_dealloc(PyObject* object) {
   Py_TYPE(object)->tp_free(object);
 }
 
+/* fresh_like(tensor): like torch.empty_like for a dense CPU tensor */
+PyObject* module_fresh_like(PyObject*, PyObject* given) {
+  if (!THPVariable_Check(given)) {
+    PyErr_SetString(PyExc_TypeError, "takes one tensor");
+    return nullptr;
+  }
+  try {
+    return THPVariable_Wrap(fresh_like(THPVariable_Unpack(given)));
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+    return nullptr;
+  }
+}
+
+/* memory(): bytes that are kept, and the most that may be */
+PyObject* module_memory(PyObject*, PyObject*) {
+  auto& recycler = actium::Recycler::instance();
+  return Py_BuildValue("nn", static_cast<Py_ssize_t>(recycler.kept()), static_cast<Py_ssize_t>(recycler.limit()));
+}
+
+PyMethodDef functions[] = {{"fresh_like", module_fresh_like, METH_O, nullptr},
+                           {"memory", module_memory, METH_NOARGS, nullptr},
+                           {nullptr, nullptr, 0, nullptr}};
+
 PyMethodDef methods[] = {{"add", front_add, METH_VARARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
 
 PyTypeObject front_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 
-PyModuleDef module = {PyModuleDef_HEAD_INIT, "_front", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
+PyModuleDef module = {PyModuleDef_HEAD_INIT, "_front", nullptr, -1, functions, nullptr, nullptr, nullptr, nullptr};
 
 } // namespace
 

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from actium.errors import KernelError
 from actium.kernels import cache
@@ -29,18 +30,22 @@ from actium.kernels.compiler import excerpt, invoke
 
 # The places of dtypes in front.cpp.
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+SOURCES = ("front.cpp", "recycling.h")
 BUILD_SECONDS = 600.0
+# recycling.h decides by bytes; fewer elements than this cannot be enough of them.
+_MAY_RECYCLE = 1 << 18
+_empty_like = torch.empty_like
 _OFF = ("0", "false", "no", "off")
 
 
-def _source() -> str:
-    return files("actium.kernels").joinpath("front.cpp").read_text(encoding="utf-8")
+def _sources() -> dict[str, str]:
+    return {name: files("actium.kernels").joinpath(name).read_text(encoding="utf-8") for name in SOURCES}
 
 
 def _key() -> str:
     """Which build fits this process: the source, torch and Python, each to the letter."""
     parts = (
-        _source(),
+        *_sources().values(),
         torch.__version__,
         torch.version.git_version or "",
         sys.version,
@@ -57,7 +62,9 @@ def status() -> str:
     """One line on whether it is in use, and why not."""
     if _disabled():
         return f"Python (ACTIUM_FRONT={os.environ['ACTIUM_FRONT']})"
-    return "compiled" if module() is not None else "Python; `actium build` compiles it"
+    if (kept := memory()) is None:
+        return "Python; `actium build` compiles it"
+    return f"compiled; up to {kept[1] >> 20} MiB of freed results are kept for the next (ACTIUM_KEEP_MIB)"
 
 
 @functools.cache
@@ -92,6 +99,21 @@ def make(parameters: tuple[float, ...], gradient: Callable[[Any, Any], Any]) -> 
     """
     found = module()
     return None if found is None else found.Front(parameters, gradient)
+
+
+def fresh_like(x: Tensor) -> Tensor:
+    """Memory for a result with the shape, dtype and strides of a dense tensor.
+
+    A large result on the CPU gets memory that an earlier one has left, where the module is built (`recycling.h`).
+    """
+    found = module() if x.numel() >= _MAY_RECYCLE and x.is_cpu else None
+    return _empty_like(x) if found is None else found.fresh_like(x)
+
+
+def memory() -> tuple[int, int] | None:
+    """Bytes of freed results that are kept for the next, and the most that may be; None where nothing is built."""
+    found = module()
+    return None if found is None else found.memory()
 
 
 def add(door: Any, dtype: torch.dtype, forward: Any, backward: Any) -> None:
@@ -136,7 +158,8 @@ def _compile(folder: Path) -> Path:
     python, home = Path(sysconfig.get_path("include")), Path(torch.__file__).parent
     if not (python / "Python.h").is_file():
         raise KernelError(f"no Python.h in {python}. Try: `apt-get install python3-dev`.")
-    (folder / "front.cpp").write_text(_source(), encoding="utf-8")
+    for name, text in _sources().items():
+        (folder / name).write_text(text, encoding="utf-8")
     include, lib = home / "include", home / "lib"
     command = [_compiler(), "-std=c++20", "-O2", "-fPIC", "-shared", "-w", "-DNDEBUG"]
     command += [f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"]

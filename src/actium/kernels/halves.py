@@ -16,6 +16,7 @@ from torch import Tensor
 
 from actium.kernels import dispatch, paired, toolchain
 from actium.kernels.dispatch import C_DTYPES, FRESH_OUTPUT, ONE_GRADIENT
+from actium.kernels.front import fresh_like
 from actium.kernels.loops import Kernel
 from actium.kernels.plan import Plan
 
@@ -115,7 +116,7 @@ class Halves(NamedTuple):
         if not one and grad.stride() != self._strides_of_half(x):
             grad = self._empty_half(x).copy_(grad)
         outer, inner = self._rows(x)
-        gradient = torch.empty_like(x) if needed[0] else None
+        gradient = fresh_like(x) if needed[0] else None
         places = (None, None) if gradient is None else self._addresses(gradient, inner)
         sums = torch.zeros(len(parameters), dtype=torch.float64)
         steps = _steps(2 * inner, 2 * inner, inner, 2 * inner, 2 * inner)
@@ -133,7 +134,7 @@ class Halves(NamedTuple):
         gate, up, *others = dispatch.backward(self.op, self.split(x), grad, parameters, self.channel_dim, both)
         if gate is None or up is None:
             return [None, *others]
-        gradient = torch.empty_like(dispatch.dense(x))
+        gradient = fresh_like(dispatch.dense(x))
         for half, value in zip(self.split(gradient), (gate, up), strict=True):
             half.copy_(value)
         return [gradient, *others]
@@ -147,7 +148,7 @@ class Halves(NamedTuple):
         shape = [n // 2 if d == self.dim else n for d, n in enumerate(x.shape)]
         if x.numel() == 0:
             return x.new_empty(shape)
-        return torch.empty_strided(shape, self._strides_of_half(x), dtype=x.dtype, device=x.device)
+        return fresh_like(x.as_strided(shape, self._strides_of_half(x)))
 
     def _rows(self, x: Tensor) -> tuple[int, int]:
         """(outer, inner): the dense tensor x is (outer, 2, inner) in memory order."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from actium.errors import KernelError
 from actium.kernels import cpu, dispatch, layout, toolchain
 from actium.kernels.eager import compile_function
+from actium.kernels.front import fresh_like
 from actium.kernels.loops import Kernel, compute
 from actium.kernels.midrange import Midrange, midrange
 from actium.kernels.plan import Mode, Plan
@@ -278,7 +279,7 @@ class LeanKernels:
         """Grad · slope; `grad` dense, with the strides that the input had."""
         library = self.library(grad)
         assert library is not None
-        result, n = torch.empty_like(grad), grad.numel()
+        result, n = fresh_like(grad), grad.numel()
         addresses = [None if t is None else t.data_ptr() for t in (grad, kept.marks, kept.nans, y, result)]
         library[1](
             *addresses, n, dispatch.float_array(numbers), None if table is None else table.data_ptr(),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from actium.errors import InplaceError, MemoryModeError
 from actium.kernels import dispatch, layout
+from actium.kernels.front import fresh_like
 from actium.kernels.lean import Kept
 from actium.kernels.plain import is_compiling, is_grad_enabled, is_plain
 from actium.lean.modes import Lacking, Lean, check_mode, check_name, lean
@@ -95,7 +96,7 @@ def forward(
         marked = (*numbers, turn)
     encoder = mode.encoder(numbers, x) if numbers is not None else None
     if numbers is not None and mode.kernels.library(first) is not None:
-        y = first if out is first else torch.empty_like(first)
+        y = first if out is first else fresh_like(first)
         kept = mode.kernels.forward(first, y, marked, encoder)
         return (y if out is None or y is out else out.copy_(y)), kept
     kept = mode.kernels.marks_in_torch(first, marked, channel_dim, encoder)
