@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import os
 import platform
 import re
 import shutil
@@ -10,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = ROOT / "src" / "actium" / "kernels" / "math.h"
@@ -30,13 +33,14 @@ STEP = 4093  # a prime: 2^20 encodings that fall on every exponent, both signs a
 
 
 class Library:
-    """The harness, built against the headers of one folder."""
+    """The harness, built against the headers of one folder unless it lies there already."""
 
     def __init__(self, folder: Path, headers: Path = HEADER.parent, march: str = "native", level: str = "-O3") -> None:
         path = folder / f"harness-{march}.so"
         flags = [*FLAGS, level, f"-march={march}", "-shared", "-iquote", str(headers)]
         assert COMPILER is not None
-        subprocess.run([COMPILER, *flags, "-o", path, HARNESS, "-lm"], check=True, capture_output=True)
+        if not path.exists():
+            subprocess.run([COMPILER, *flags, "-o", path, HARNESS, "-lm"], check=True, capture_output=True)
         self.c = ctypes.CDLL(str(path))
         pointer = ctypes.c_void_p
         self.c.act_apply.argtypes = [ctypes.c_char_p, pointer, ctypes.c_float, pointer, ctypes.c_ssize_t]
@@ -75,6 +79,16 @@ class Library:
     def assert_within(self, budget: float, name: str, c: float = 0.0, **encodings: int) -> None:
         worst, at = self.worst(name, c, **encodings)
         assert worst <= budget, f"{name}({at!r}, {c}): {worst:.3f} ULP, budget {budget}"
+
+
+def unchanged(factory: pytest.TempPathFactory, march: str = "native") -> Library:
+    """The harness for the headers as they are: built once for all workers of a run, which takes seconds."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "harness"
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{march}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return Library(folder, march=march)
 
 
 def bits(xs: np.ndarray) -> np.ndarray:

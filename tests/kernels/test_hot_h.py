@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import COMPILER, HEADER, STEP, X86, Library, bits, build_folder, not_vectorised
+from harness import COMPILER, HEADER, STEP, X86, Library, bits, build_folder, not_vectorised, unchanged
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler on PATH")
 
@@ -50,7 +50,7 @@ def library(request, tmp_path_factory) -> Library:
     """Once for this machine and once for the x86-64 baseline, which has no FMA."""
     if request.param == "x86-64" and not X86:
         pytest.skip("the baseline without FMA is built on x86-64 only")
-    return Library(tmp_path_factory.mktemp("hot"), march=request.param)
+    return unchanged(tmp_path_factory, request.param)
 
 
 def ranges(name: str) -> tuple[tuple[int, int], ...]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from flint import arb, ctx
-from harness import COMPILER, HEADER, ROOT, X86, Library, bits, build_folder, not_vectorised
+from harness import COMPILER, HEADER, ROOT, X86, Library, bits, build_folder, not_vectorised, unchanged
 
 INF, NAN, TINY, HUGE = float("inf"), float("nan"), 2.0**-149, float(np.finfo(np.float32).max)
 
@@ -35,12 +35,12 @@ def library(request, tmp_path_factory) -> Library:
     """Once for this machine and once for the x86-64 baseline, which has neither FMA nor F16C."""
     if request.param == "x86-64" and not X86:
         pytest.skip("the baseline without FMA is built on x86-64 only")
-    return Library(tmp_path_factory.mktemp("math"), march=request.param)
+    return unchanged(tmp_path_factory, request.param)
 
 
 @pytest.fixture(scope="module")
 def native(tmp_path_factory) -> Library:
-    return Library(tmp_path_factory.mktemp("native"))
+    return unchanged(tmp_path_factory)
 
 
 def assert_within_budget(library: Library, name: str, c: float = 0.0, **encodings: int) -> None:
