@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -20,8 +21,9 @@ HOSTILE = (
 LONG = HOSTILE + "A" * 10_000
 
 
+@functools.cache
 def profile(character: str = "a", first: int | None = None, curves: bool = True) -> dict[str, Any]:
-    """A profile that is good, but for one character from a bin on, in every format."""
+    """A profile that is good, but for one character from a bin on, in every format. To be read only."""
     formats: dict[str, Any] = {}
     for dtype, (low, high, bits, budget) in _FORMATS.items():
         axis = segments(low, high)

@@ -10,6 +10,7 @@ the whole height, striped along. Colours show on white and on black; a page may 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,7 +80,13 @@ class Lane:
 
     def runs(self) -> list[Run]:
         """Neighbouring bins of the same kind."""
-        return runs(map(self.kind, self.text))
+        return list(self._runs)
+
+    @functools.cached_property
+    def _runs(self) -> tuple[Run, ...]:
+        # A picture asks once for each kind, and a text has few different characters.
+        kinds = {character: self.kind(character) for character in set(self.text)}
+        return tuple(runs(kinds[character] for character in self.text))
 
     def height(self, character: str) -> float:
         """As a share of the lane: lost bits among all bits, or more for what is no error in bits."""
