@@ -24,6 +24,7 @@ from actium.verify.straight import BALL, COMPARE, LOGIC, WHERE, Step, straight
 
 Floats = npt.NDArray[np.float64]
 Ball = Any  # flint.arb ships without type information
+_Row = tuple[float, float, float, float, bool]
 
 ACCURACY_BITS = 40
 # Below 2^-200 nothing is told apart from 0: the smallest positive number of the formats judged here is 2^-149.
@@ -34,6 +35,8 @@ LEVELS = (64, 192, 576, 1536, 4096)
 _LAST_LEVEL_FOR_NAN = 2
 # Distance from a kink at which its one-sided slopes are taken: relative, and absolute at x = 0.
 _SIDE_RELATIVE, _SIDE_ABSOLUTE = -256, -456
+# The first precision that tells a point from those beside it.
+_SIDE_LEVEL = 2
 _STEEPEST = 2.0**100
 # Doubling exponents, so that even log(x) doubles from one to the next.
 _LIMIT_EXPONENTS = (7, 15, 30, 60, 120, 240, 480, 960)
@@ -226,7 +229,8 @@ class Oracle:
             low = high = own
             if state.tie:
                 # A side as steep as sqrt|x| beside 0 has no slope.
-                sides = [s for s in (self._side(x, -1), self._side(x, 1)) if abs(s) < _STEEPEST]
+                last = stop if stop > _SIDE_LEVEL else len(LEVELS)
+                sides = [s for s in (self._side(x, sign, last) for sign in (-1, 1)) if abs(s) < _STEEPEST]
                 low, high = (min(sides), max(sides)) if sides else (own, own)
                 own = low if low == high else own
             qualities = (_quality(value), _quality(slope))
@@ -234,51 +238,46 @@ class Oracle:
         finally:
             flint.ctx.prec = before
 
-    def _side(self, x: float, sign: int) -> float:
-        flint.ctx.prec = LEVELS[2]
+    def _side(self, x: float, sign: int, stop: int) -> float:
+        flint.ctx.prec = LEVELS[_SIDE_LEVEL]
         size = flint.arb(abs(x)) * flint.arb(2) ** _SIDE_RELATIVE if x else flint.arb(2) ** _SIDE_ABSOLUTE
-        _, slope, _, _ = self._decide(flint.arb(x) + sign * size, 2)
+        _, slope, _, _ = self._decide(flint.arb(x) + sign * size, _SIDE_LEVEL, stop)
         return _to_float(slope)
 
     def table(self, xs: npt.ArrayLike) -> Table:
         """Truth at many finite numbers; fastest when they are sorted.
 
         Neighbours mostly need the same precision, so each point starts where the last one succeeded, and a
-        region that no precision decides is not tried to the end at every point of it.
+        region that no precision decides, or where two sides of a comparison are equal and none proves it, is not
+        tried to the end at every point of it.
         """
         x = np.asarray(xs, dtype=np.float64)
-        rows: list[tuple[float, float, float, float, bool]] = []
-        before, start, failures = flint.ctx.prec, 0, 0
+        rows: list[_Row] = []
+        before, start, failures, ties = flint.ctx.prec, 0, 0, 0
+        precision, known = 0, []
         for i, point in enumerate(x.tolist()):
             if i % 16 == 0:
                 start = max(start - 1, 0)
-            row = self._plain_row(point, LEVELS[start])
+            if precision != LEVELS[start]:  # To set it takes as long as an exponential.
+                precision = flint.ctx.prec = LEVELS[start]
+                known = self._constants(precision)
+            row = _plain_row(self._run(flint.arb(point), known))
             if row is not None:
-                failures = 0
+                failures = ties = 0
                 rows.append(row)
                 continue
-            stop = len(LEVELS) if failures < 4 or i % 256 == 0 else 2
+            stop = 2 if failures >= 4 else _SIDE_LEVEL + 1 if ties >= 4 else len(LEVELS)
+            stop = stop if i % 256 else len(LEVELS)
             truth, level = self._at(point, min(start, stop - 1), stop)
             rows.append((truth.value, truth.slope, *truth.slope_range, truth.undecided))
             failures = failures + 1 if truth.undecided else 0
+            tied = level == stop > _SIDE_LEVEL and not truth.undecided
+            ties = ties + 1 if tied else 0
             # Only success says where to start: a lone kink or pole must not slow its neighbours down.
-            start = level if level < len(LEVELS) - 1 and not math.isnan(truth.value) else start
+            start = level if level < len(LEVELS) - 1 and not tied and not math.isnan(truth.value) else start
         flint.ctx.prec = before
         columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T.copy()
         return Table(x, columns[0], columns[1], columns[2], columns[3], columns[4] != 0)
-
-    def _plain_row(self, point: float, precision: int) -> tuple[float, float, float, float, bool] | None:
-        """The usual case in one pass: accurate at this precision, and no kink. Else None."""
-        flint.ctx.prec = precision
-        found = self._run(flint.arb(point), self._constants(precision))
-        if found is None:
-            return None
-        value, slope = found
-        if _quality(value) != _ACCURATE or _quality(slope) != _ACCURATE:
-            return None
-        v = float(value.mid() if isinstance(value, flint.arb) else value)
-        s = float(slope.mid() if isinstance(slope, flint.arb) else slope or 0.0)
-        return v, s, s, s, False
 
     def limit(self, sign: int) -> tuple[float | None, float | None]:
         """Limits of value and slope for x → +inf or −inf: a number, ±inf, or None where there is none to be seen."""
@@ -335,6 +334,21 @@ def _is_number(a: Any) -> bool:
 
 
 _NO_NUMBER, _VAGUE, _ACCURATE = range(3)
+_BALL = flint.arb
+
+
+def _plain_row(found: tuple[Any, Any] | None) -> _Row | None:
+    """The usual case in one pass: accurate at this precision, and no kink. Else None."""
+    if found is None:
+        return None
+    for ball in found:
+        # The usual answer of `_quality`, without the call.
+        if ball.__class__ is _BALL and ball.is_finite() and ball.rel_accuracy_bits() >= ACCURACY_BITS:
+            continue
+        if _quality(ball) != _ACCURATE:
+            return None
+    v, s = float(found[0]), float(found[1] or 0.0)  # Of a ball, its middle.
+    return v, s, s, s, False
 
 
 def _quality(ball: Any) -> int:
