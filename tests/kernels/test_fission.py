@@ -4,8 +4,11 @@ import ctypes
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import actium
+from actium.authoring import formula
 from actium.kernels import cpu, loops, toolchain
 from actium.kernels.dispatch import Library
 from actium.kernels.fission import Piece, pieces
@@ -61,6 +64,57 @@ def test_next_to_nothing_is_no_loop_of_its_own(wanted):
 
 def test_what_nobody_needs_is_left_out():
     assert cut("act_exp(in_x)", "(in_x * t0)", "(in_x / t0)", wanted="t2")[1][1] == ["t2"]
+
+
+def test_a_function_is_the_result_itself():
+    found = cut(
+        "(in_x * in_x)", "act_exp(t0)", "(t0 / in_x)", "(t2 / t1)", "act_log(t3)", "(t4 / t0)", wanted="t1 + t5"
+    )
+    assert found[-1][0] == ["t1", "t4"]
+    assert found[0][2] == ["t1"]
+
+
+LINES = (
+    "(-{0})",
+    "({0} * {1})",
+    "({0} / {1})",
+    "act_exp({0})",
+    "act_expn_hi({0})",
+    "act_expn_lo({0})",
+    "act_tanh({1})",
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(LINES), st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=20),
+    st.data(),
+)
+@settings(max_examples=300, deadline=None)
+def test_every_loop_finds_what_it_reads(lines, data):
+    names, statements = ["in_x"], []
+    for k, (text, first, second) in enumerate(lines):
+        operands = (names[first % len(names)], names[second % len(names)])
+        statements.append(Statement(f"t{k}", text.format(*operands)))
+        names.append(f"t{k}")
+    results = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3))
+    kept: set[str] = set()
+    for piece in pieces(statements, results):
+        here = set(piece.loads)
+        assert here <= kept
+        for statement in piece.statements:
+            assert statement.operands <= here
+            here.add(statement.name)
+        assert set(piece.stores) <= here
+        kept |= set(piece.stores)
+    assert {r for r in results if r != "in_x"} <= here
+
+
+@needs_compiler
+@pytest.mark.parametrize("text", ["exp(x)", "exp(-x * x)", "max(exp(x), tanh(x))", "x"])
+def test_a_formula_that_ends_with_a_function_is_compiled(text):
+    activation, x = formula(text), torch.linspace(-3, 3, 700, requires_grad=True)
+    exact = activation(x.detach().double())
+    torch.testing.assert_close(activation(x).double(), exact, rtol=1e-6, atol=1e-6)
 
 
 @needs_compiler

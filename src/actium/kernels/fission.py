@@ -55,7 +55,7 @@ def pieces(statements: Sequence[Statement], results: Iterable[str]) -> list[Piec
     parts = _parts(statements, goals)
     if len(goals) > 1 and not _worth_a_loop(parts[-1]):
         parts = _parts(statements, [*goals[:-2], wanted])
-    return _linked(parts)
+    return _linked(parts, wanted)
 
 
 def _parts(statements: Sequence[Statement], goals: Iterable[set[str]]) -> list[list[Statement]]:
@@ -85,10 +85,12 @@ def _cheap(statements: Iterable[Statement]) -> set[str]:
     return set(costs)
 
 
-def _linked(parts: Sequence[Sequence[Statement]]) -> list[Piece]:
-    """The parts, with what passes between them."""
+def _linked(parts: Sequence[Sequence[Statement]], wanted: set[str]) -> list[Piece]:
+    """The parts, with what passes between them; the last has to have what is wanted, also where another made it."""
     own = [{s.name for s in part} for part in parts]
-    needs = [{o for s in part for o in s.operands} - names for part, names in zip(parts, own, strict=True)]
+    uses = [{o for s in part for o in s.operands} for part in parts]
+    uses[-1] |= wanted
+    needs = [used - names for used, names in zip(uses, own, strict=True)]
     made = []
     for k, part in enumerate(parts):
         later = set[str]().union(*needs[k + 1 :])

@@ -7,6 +7,7 @@ positive and for results that are rounded to a half.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -152,6 +153,8 @@ def _negative_exponentials(node: Node, uses: Counter[Node]) -> Iterator[Node]:
 def _hot_form(node: Node, hot: _Hot) -> str | None:
     """A cheaper C form that the node's operands and users allow."""
     half = "_h" if hot.narrow and node.op in _WITH_HALF else ""
+    if node.op == "expsq_mid" and not hot.narrow and _is_power_of_two(node.args[1]):
+        return "act_expsq2_mid({0}, {1})"
     if node.op in _MIDRANGE:
         return _MIDRANGE[node.op].format(half="_h" if hot.narrow else "")
     if _is_negative_abs(node):
@@ -179,6 +182,10 @@ def _fused(node: Node, text: dict[Node, str], hot: _Hot) -> str | None:
             sign_other = "-" if node.op == "sub" and first else ""
             return f"ACT_FMA({sign_product}{p}, {q}, {sign_other}{text[other]})"
     return None
+
+
+def _is_power_of_two(node: Node) -> bool:
+    return node.is_const and abs(math.frexp(number_of(node))[0]) == 0.5
 
 
 def _is_negative_abs(node: Node) -> bool:

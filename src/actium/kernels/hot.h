@@ -97,10 +97,18 @@ ACT_FN float act_exp_mid(float y) {
     const float t = act_mid_t_(y), n = t - ACT_MAGIC, r = ACT_FMA(n, -ACT_LN2_LO, ACT_FMA(n, -ACT_LN2_HI, y));
     return act_mid_scaled_(act_expn_p_(r), t);
 }
-ACT_FN float act_expsq_mid(float x, float c) {
-    const float q = c * x, y = q * x, t = act_mid_t_(y), n = t - ACT_MAGIC;
-    const float low = ACT_FMA(ACT_FMA(c, x, -q), x, ACT_FMA(q, x, -y));
+ACT_FN float act_expsq_mid_of_(float y, float low) {
+    const float t = act_mid_t_(y), n = t - ACT_MAGIC;
     return act_mid_scaled_(act_expn_p_(ACT_FMA(n, -ACT_LN2_HI, y) + ACT_FMA(n, -ACT_LN2_LO, low)), t);
+}
+ACT_FN float act_expsq_mid(float x, float c) {
+    const float q = c * x, y = q * x;
+    return act_expsq_mid_of_(y, ACT_FMA(ACT_FMA(c, x, -q), x, ACT_FMA(q, x, -y)));
+}
+/* For a power of two c, whose product with x is exact. */
+ACT_FN float act_expsq2_mid(float x, float c) {
+    const float q = c * x, y = q * x;
+    return act_expsq_mid_of_(y, ACT_FMA(q, x, -y));
 }
 
 /* log1p on [0, 1]. */

@@ -55,7 +55,8 @@ def _coefficient(node: Node) -> tuple[float, Node]:
     if node.op == "div" and node.args[1].is_const and number_of(node.args[1]):
         quotient = 1 / Fraction(number_of(node.args[1]))
         if Fraction(float(quotient)) == quotient:
-            return float(quotient), node.args[0]
+            c, t = _coefficient(node.args[0])
+            return c * float(quotient), t
     return 1.0, node
 
 
@@ -205,8 +206,10 @@ def _normal_rules(node: Node) -> Node | None:
         c, t = _coefficient(node.args[0])
         if t.op == "square":
             return op("exp_square", t.args[0], const(c))
-        if t.op == "mul" and t.args[0] is t.args[1]:
-            return op("exp_square", t.args[0], const(c))
+        if t.op == "mul":
+            (p, u), (q, v) = map(_coefficient, t.args)
+            if u is v:
+                return op("exp_square", u, const(c * p * q))
     if node.op == "erfc":
         t = _over_sqrt2(node.args[0])
         if t is not None:
