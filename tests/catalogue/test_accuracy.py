@@ -1,4 +1,4 @@
-"""Every activation of the catalogue against ball arithmetic, on every half-precision input."""
+"""Every activation of the catalogue against ball arithmetic, on every half-precision input, and by every check."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from actium.catalogue import ENTRIES, get
+from actium.checking import check
 from actium.verify.encodings import HALVES, finite_encodings
 from actium.verify.oracle import Oracle
+from actium.verify.run import DEFAULT_DTYPES, _oracle, _truths
 from actium.verify.subject import Runner, Subject
 from actium.verify.sweep import Truths, sweep
 
@@ -74,18 +76,39 @@ def assert_within_budget(quantity, name, values):
     assert not lost.any(), f"{where}: not finite at x = {quantity.x[lost][:3]}"
 
 
-@pytest.mark.parametrize(("name", "values"), CASES, ids=case_id)
-def test_output_and_gradient_are_within_budget(name, values):
+def assert_all_within_budget(name, values, truths):
     entry = get(name)
     activation = entry.activation()
-    complete = {**entry.defaults, **values}
-    truths = Truths(Oracle(entry.as_written(), complete), DTYPES)
     runner = Runner(Subject(name, lambda x: activation(x, **values)))
     for dtype in DTYPES:
         result = sweep(runner, truths, dtype)
-        assert_within_budget(result.output, name, complete)
+        assert_within_budget(result.output, name, {**entry.defaults, **values})
         assert result.gradient is not None
-        assert_within_budget(result.gradient, name, complete)
+        assert_within_budget(result.gradient, name, {**entry.defaults, **values})
+
+
+@pytest.fixture(scope="module", params=ENTRIES)
+def truths(request):
+    """The truth about an entry as `check` asks for it. It takes seconds, so the tests of an entry follow each other."""
+    entry = get(request.param)
+    return _truths(_oracle(entry.as_written(), tuple(sorted(entry.defaults.items()))), DTYPES)
+
+
+def test_output_and_gradient_are_within_budget(truths, request):
+    assert_all_within_budget(request.node.callspec.params["truths"], {}, truths)
+
+
+@pytest.mark.usefixtures("truths")
+def test_every_check_passes_without_a_warning(request):
+    certificate = check(request.node.callspec.params["truths"], dtypes=DEFAULT_DTYPES)
+    assert [f for f in certificate.findings if f.severity != "info"] == [], str(certificate)
+    assert {"compile", "shape-change", "precision-loss"} <= set(certificate.checks_run)
+
+
+@pytest.mark.parametrize(("name", "values"), [case for case in CASES if case[1]], ids=case_id)
+def test_output_and_gradient_are_within_budget_at_other_parameters(name, values):
+    entry = get(name)
+    assert_all_within_budget(name, values, Truths(Oracle(entry.as_written(), {**entry.defaults, **values}), DTYPES))
 
 
 @pytest.mark.parametrize("break_it", [lambda y: y * (1 + 2**-9), lambda y: torch.where(y.abs() < 1e-3, 0 * y, y)])
