@@ -31,21 +31,24 @@ def _one_thread(threads: Callable[[int], None]) -> None:
 def test_every_mutant_is_rejected_by_a_check_that_fits(original: Original):
     survivors = {}
     for name, mutant, ids in mutants_of(original):
-        certificate = check(Subject(original.name, mutant, original.formula), only=ids)
-        if not worse_than_info(certificate) & ids:
+        # What is rejected in one format is rejected in all three together: the others are for what it hides.
+        for dtypes in (("float16",), DEFAULT_DTYPES):
+            certificate = check(Subject(original.name, mutant, original.formula), only=ids, dtypes=dtypes)
+            if worse_than_info(certificate) & ids:
+                break
+        else:
             survivors[name] = str(certificate)
     assert survivors == {}
 
 
 @pytest.mark.parametrize("original", ORIGINALS, ids=NAMES)
-@pytest.mark.parametrize("form", ["by hand", "catalogue"])
-def test_the_original_passes_in_every_dtype(original: Original, form: str):
-    call = original.made if form == "by hand" else original.op()
+def test_the_original_passes_in_every_dtype(original: Original):
     families = {i for _, _, ids in mutants_of(original) for i in ids}
-    certificate = check(Subject(original.name, call, original.formula), only=families)
-    assert tuple(certificate.accuracy) == DEFAULT_DTYPES
-    assert not worse_than_info(certificate), str(certificate)
-    assert families <= set(certificate.checks_run)
+    for call in (original.made, original.op()):  # One after the other: they have the same truth.
+        certificate = check(Subject(original.name, call, original.formula), only=families)
+        assert tuple(certificate.accuracy) == DEFAULT_DTYPES
+        assert not worse_than_info(certificate), str(certificate)
+        assert families <= set(certificate.checks_run)
 
 
 def test_at_least_15_kinds_of_faults_in_at_least_12_functions():
