@@ -13,6 +13,7 @@ from actium.verify.certificate import Certificate, Finding
 MODULES: dict[str, nn.Module] = {
     "Threshold": nn.Threshold(0.1, 20.0),
     "ReLU": nn.ReLU(),
+    "ReLU in place": nn.ReLU(inplace=True),
     "RReLU": nn.RReLU(),
     "Hardtanh": nn.Hardtanh(),
     "ReLU6": nn.ReLU6(),
@@ -34,6 +35,7 @@ MODULES: dict[str, nn.Module] = {
     "Softplus": nn.Softplus(),
     "Softshrink": nn.Softshrink(),
     "PReLU": nn.PReLU(),
+    "PReLU 3": nn.PReLU(3),
     "PReLU 8": nn.PReLU(8),
     "Softsign": nn.Softsign(),
     "Tanhshrink": nn.Tanhshrink(),
