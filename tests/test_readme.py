@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,17 +18,15 @@ def tables() -> dict:
 
 
 def test_example_is_examples_quickstart():
+    """Which test_examples.py runs."""
     assert EXAMPLE is not None
     quickstart = (ROOT / "examples" / "quickstart.py").read_text(encoding="utf-8")
     assert quickstart.split('"""\n\n', 1)[1] == EXAMPLE[1]
 
 
-def test_example_is_fifteen_lines_and_runs():
+def test_example_is_fifteen_lines():
     assert EXAMPLE is not None
     assert len([line for line in EXAMPLE[1].splitlines() if line.strip()]) <= 15
-    done = subprocess.run([sys.executable, "-c", EXAMPLE[1]], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert "torch.bfloat16" in done.stdout
 
 
 def test_tables_are_the_committed_measurements():
