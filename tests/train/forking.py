@@ -15,6 +15,7 @@ from typing import Any
 import optuna  # noqa: F401 (loaded before the fork)
 import sklearn.datasets  # noqa: F401
 import torch
+import torch._dynamo  # The first optimizer would load it: seconds in each worker.
 
 from actium.train import cells  # noqa: F401
 from actium.train.work import work
