@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from actium.kernels import front
+from actium.running.processes import Forked
 
 _CACHE = "ACTIUM_CACHE_DIR"
 
@@ -23,6 +24,29 @@ def pytest_configure(config: pytest.Config) -> None:
         # Built in half a minute, so only where it is asked for: ACTIUM_FRONT=1, or by the tests of front.py.
         if os.environ.setdefault("ACTIUM_FRONT", "0") == "1":
             front.build()
+
+
+class _Kept(Forked):
+    """A server that outlives a command."""
+
+    def close(self) -> None:
+        pass
+
+    def end(self) -> None:
+        super().close()
+
+
+@pytest.fixture(scope="session")
+def _kept_server() -> Iterator[_Kept]:
+    kept = _Kept()
+    yield kept
+    kept.end()
+
+
+@pytest.fixture
+def server(_kept_server: _Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands and pools share one server, so that torch is loaded once for all of them."""
+    monkeypatch.setattr("actium.running.pool.start", lambda: _kept_server)
 
 
 @pytest.fixture

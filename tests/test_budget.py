@@ -257,6 +257,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_judged(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("server")
 def test_the_command_fails_where_a_budget_is_exceeded(tmp_path: Path) -> None:
     budget = tmp_path / "budget.toml"
     budget.write_text('[functions."torch.nn:Tanh".float16]\noutput = 1.0\ngradient = 0.5\n')

@@ -8,39 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from actium import cli
-from actium.running.processes import Forked
 
 FAST = ("--dtype", "bfloat16", "--check", "non-finite-gradient", "--check", "precision-loss")
 
 
-class Kept(Forked):
-    """A server that outlives a command, so that torch is loaded once for all of them."""
-
-    def close(self) -> None:
-        pass
-
-    def end(self) -> None:
-        super().close()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Kept]:
-    kept = Kept()
-    yield kept
-    kept.end()
-
-
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], server: Kept):
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], server: None):
     """Run the command line in this process: exit code, stdout, stderr."""
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("actium.running.pool.start", lambda: server)
 
     def command(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["actium", *arguments])

@@ -175,6 +175,7 @@ def test_a_package_that_shows_nothing_is_walked_through(pool: Pool, tmp_path: Pa
     assert "nosuch_dependency" in expanded.skipped["walked_here.broken:*"]
 
 
+@pytest.mark.usefixtures("server")
 def test_check_all_judges_a_file(tmp_path: Path):
     (tmp_path / "some_here.py").write_text("def a(x):\n    return x.tanh()\ndef b(x, y):\n    return x\n")
     certificates, skipped = check_all(f"{tmp_path}/some_here.py:*", dtypes=["bfloat16"], only=["dtype-leak"])

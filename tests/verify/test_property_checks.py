@@ -224,6 +224,7 @@ def test_claims_are_read_from_the_command_line() -> None:
             claims_of_texts([text])
 
 
+@pytest.mark.usefixtures("server")
 def test_the_command_line_holds_a_target_to_claims(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     def run(*claims: str) -> tuple[int, str, str]:
         options = ["--check", "claim", "--dtype", "bfloat16", *(part for c in claims for part in ("--claim", c))]
