@@ -107,6 +107,7 @@ static double ref_mills(double a, double c) {
     X(expm1n_h, act_expm1n_h(x), ref_expm1) \
     X(exp_mid, act_exp_mid(x), ref_exp) \
     X(expsq_mid, act_expsq_mid(x, c), ref_expsq) \
+    X(expsq2_mid, act_expsq2_mid(x, c), ref_expsq) \
     X(exp_mid_h, act_exp_mid_h(x), ref_exp) \
     X(expsq_mid_h, act_expsq_mid_h(x, c), ref_expsq)
 

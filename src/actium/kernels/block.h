@@ -35,6 +35,39 @@ static inline void act_prepare_output(void *data, size_t bytes) {
 #endif
 }
 
+/* Tasks shared out among threads: each has a run of its own, so that forward and backward meet the same elements in the
+ * same core's cache, and takes it in pieces; who is done helps the next few. Cores are not equally fast (two kinds of
+ * core, other processes, a hypervisor), and without help a pass takes as long as the slowest. */
+enum { ACT_PIECE = 16, ACT_HELPED = 8 };
+typedef struct {
+  _Alignas(64) int64_t next;
+  int64_t end;
+} act_share;
+typedef struct {
+  int64_t from, to;
+  int thread, helped;
+} act_piece;
+
+static inline void act_share_out(act_share *shares, int64_t tasks, int threads) {
+  for (int t = 0; t < threads; t++) {
+    shares[t].next = tasks * t / threads;
+    shares[t].end = tasks * (t + 1) / threads;
+  }
+}
+
+/* The next tasks for piece->thread; 0 if there are none. */
+static inline int act_take(act_share *shares, int threads, int64_t size, act_piece *piece) {
+  for (; piece->helped < threads && piece->helped <= ACT_HELPED; piece->helped++) {
+    act_share *share = &shares[(piece->thread + piece->helped) % threads];
+    if (__atomic_load_n(&share->next, __ATOMIC_RELAXED) >= share->end) continue;
+    piece->from = __atomic_fetch_add(&share->next, size, __ATOMIC_RELAXED);
+    if (piece->from >= share->end) continue;
+    piece->to = piece->from + size < share->end ? piece->from + size : share->end;
+    return 1;
+  }
+  return 0;
+}
+
 /* A copy in a room that is larger than it; zeros behind it. */
 static inline const void *act_padded(void *room, const void *from, size_t bytes, size_t size) {
   memset(room, 0, size);

@@ -170,10 +170,18 @@ void {kernel.name}({arguments}, int64_t n, const float *p, int threads, int flag
     {kernel.name}_blocks({passed}, 0, blocks, n, p, flags);
     return;
   }}
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int t = 0; t < threads; t++)
-    {kernel.name}_blocks({passed}, blocks * t / threads, blocks * (t + 1) / threads, n, p, flags);
+  {share_out("blocks", f"{kernel.name}_blocks({passed}, piece.from, piece.to, n, p, flags);")}
 }}"""
+
+
+def share_out(tasks: str, call: str, size: str = "ACT_PIECE", clauses: str = "") -> str:
+    """C statements that run tasks on `threads` threads; in the call, piece.from and piece.to say which."""
+    return f"""act_share shares[threads];
+  act_share_out(shares, {tasks}, threads);
+#pragma omp parallel for num_threads(threads) schedule(static){clauses} if (threads > 1)
+  for (int t = 0; t < threads; t++)
+    for (act_piece piece = {{.thread = t}}; act_take(shares, threads, {size}, &piece);)
+      {call}"""
 
 
 def _rows(kernel: Kernel, dtype: str) -> str:
@@ -236,6 +244,12 @@ def _rows_entry(kernel: Kernel) -> str:
     """Shares the work out: tasks depend on the shape alone, and their sums are added in their order."""
     count, sums = len(kernel.parameters), len(kernel.sums)
     passed = _passed(kernel)
+    each = "for (int64_t task = piece.from; task < piece.to; task++)\n        "
+    long = f"{each}{kernel.name}_long({passed}, task, length, pieces, channels, p, parts + task * {sums}, flags);"
+    short = (
+        f"{each}{kernel.name}_short({passed}, task * per_task, (task + 1) * per_task, total, period, spread,\n"
+        f"          parts + task * period * {sums}, flags);"
+    )
     return f"""int {kernel.name}({_tensor_arguments(kernel)},
     int64_t outer, int64_t channels, int64_t inner, const float *const *p, double *sums, int threads, int flags) {{
   const int64_t total = outer * channels * inner;
@@ -248,9 +262,7 @@ def _rows_entry(kernel: Kernel) -> str:
     const int64_t pieces = length > 16384 ? (length + 16383) / 16384 : 1, tasks = rows * pieces;
     double *parts = {f"calloc((size_t)tasks * {sums} + 1, sizeof(double))" if sums else "NULL"};
     {"if (!parts) return 1;" if sums else ""}
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t task = 0; task < tasks; task++)
-      {kernel.name}_long({passed}, task, length, pieces, channels, p, parts + task * {sums}, flags);
+    {share_out("tasks", long, "length < 8192 ? 8192 / (length + 1) + 1 : 1")}
     for (int64_t task = 0; task < tasks; task++)
       for (int k = 0; k < {sums}; k++) sums[k * channels + (task / pieces) % channels] += parts[task * {sums} + k];
     free(parts);
@@ -264,10 +276,7 @@ def _rows_entry(kernel: Kernel) -> str:
   double *parts = {f"calloc((size_t)(tasks * period) * {sums} + 1, sizeof(double))" if sums else "NULL"};
   {"failed |= !parts;" if sums else ""}
   if (!failed) {{
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t task = 0; task < tasks; task++)
-      {kernel.name}_short({passed}, task * per_task, (task + 1) * per_task, total, period, spread,
-          parts + task * period * {sums}, flags);
+    {share_out("tasks", short, "1")}
     for (int64_t task = 0; task < tasks; task++)
       for (int k = 0; k < {sums}; k++)
         for (int64_t e = 0; e < period; e++)

@@ -139,6 +139,7 @@ def _forward(g: Graphs, dtype: str) -> str:
     keep = "act_encode(s, marks + at, grid, m);"
     if g.kind != "codes":
         keep = "found += act_pack(s, marks + at / 8, nans + at / 8, m);"
+    call = "found += forward_blocks(x, o, marks, nans, piece.from, piece.to, n, p, grid);"
     # In place, the value overwrites what the mark is made from: the mark comes first.
     return f"""static int64_t forward_blocks(const T *x, T *o, uint8_t *marks, uint8_t *nans, int64_t from, int64_t to,
     int64_t n, const float *p, const float *grid) {{
@@ -162,9 +163,7 @@ int64_t forward(const T *x, T *o, uint8_t *marks, uint8_t *nans, int64_t n, cons
   int64_t found = 0;
   if (flags & ACT_FRESH_OUTPUT) act_prepare_output(o, sizeof(T) * (size_t)n);
   if (threads <= 1) return forward_blocks(x, o, marks, nans, 0, blocks, n, p, grid);
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : found)
-  for (int t = 0; t < threads; t++)
-    found += forward_blocks(x, o, marks, nans, blocks * t / threads, blocks * (t + 1) / threads, n, p, grid);
+  {cpu.share_out("blocks", call, clauses=" reduction(+ : found)")}
   return found;
 }}"""
 
@@ -181,6 +180,7 @@ _RECOVER = {
 
 def _backward(g: Graphs, dtype: str) -> str:
     out, store = _store(dtype)
+    call = "backward_blocks(g, marks, nans, y, o, piece.from, piece.to, n, p, table);"
     return f"""static void backward_blocks(const T *g, const uint8_t *marks, const uint8_t *nans, const T *y, T *o,
     int64_t from, int64_t to, int64_t n, const float *p, const float *table) {{
   _Alignas(64) float w[ACT_LANES], z[ACT_LANES], s[ACT_LANES];
@@ -202,9 +202,7 @@ void backward(const T *g, const uint8_t *marks, const uint8_t *nans, const T *y,
     backward_blocks(g, marks, nans, y, o, 0, blocks, n, p, table);
     return;
   }}
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int t = 0; t < threads; t++)
-    backward_blocks(g, marks, nans, y, o, blocks * t / threads, blocks * (t + 1) / threads, n, p, table);
+  {cpu.share_out("blocks", call)}
 }}"""
 
 

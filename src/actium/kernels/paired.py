@@ -122,9 +122,7 @@ def _entry(kernel: Kernel) -> str:
     {advise}
   }}
   (void)sums;
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int t = 0; t < threads; t++)
-    {kernel.name}_blocks({passed}, blocks * t / threads, blocks * (t + 1) / threads, flags);
+  {cpu.share_out("blocks", f"{kernel.name}_blocks({passed}, piece.from, piece.to, flags);")}
   for (int64_t b = 0; b < blocks * (parts != NULL); b++)
     for (int k = 0; k < {count}; k++) sums[k] += parts[b * {count} + k];
   free(parts);
