@@ -36,10 +36,18 @@ def _points() -> tuple[Floats, Floats]:
 def _values(known: Known, x: Floats) -> Floats | None:
     try:
         if isinstance(known, Formula):
-            return Oracle(known).table(x).value
+            return _values_of_formula(known, x.tobytes())
         return evaluate(known, torch.from_numpy(x), gradient=False).output.double().numpy()
     except (SubjectError, ParameterError):
         return None  # A function that needs arguments equals nothing without them.
+
+
+# Every target is compared with the same functions at the same points.
+@functools.lru_cache(maxsize=256)
+def _values_of_formula(known: Formula, points: bytes) -> Floats:
+    values = Oracle(known).table(np.frombuffer(points)).value
+    values.flags.writeable = False
+    return values
 
 
 def _equal(a: Floats, b: Floats | None) -> bool:
