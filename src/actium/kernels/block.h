@@ -16,7 +16,7 @@
 #endif
 
 enum { ACT_LANES = 512, ACT_TASKS = 64 };
-enum { ACT_FRESH_OUTPUT = 1, ACT_ONE_GRADIENT = 2 };
+enum { ACT_FRESH_OUTPUT = 1, ACT_ONE_GRADIENT = 2, ACT_FAR = 4 };
 
 /* Two huge pages: a smaller tensor has hardly a whole one inside. */
 #define ACT_LARGE ((size_t)4 << 20)
@@ -33,6 +33,37 @@ static inline void act_prepare_output(void *data, size_t bytes) {
 #else
   (void)data, (void)bytes;
 #endif
+}
+
+/* An output that no cache will hold is written around them, for an ordinary store reads each line before it changes it.
+ * Where a block takes long to compute, what is read next is asked for two blocks ahead: the processor does not look as far.
+ * By benchmarks/far.py, forward and backward of 2^23 elements take 5 to 15 % less time that way. */
+#define ACT_FAR_BYTES ((size_t)16 << 20)
+static inline int act_is_far(const void *data, size_t bytes) {
+#if defined(__AVX__)
+  return bytes >= ACT_FAR_BYTES && ((uintptr_t)data & 31) == 0 ? ACT_FAR : 0;
+#else
+  (void)data, (void)bytes;
+  return 0;
+#endif
+}
+static inline void act_write_far(void *to, const void *from, size_t bytes) {
+  size_t done = 0;
+#if defined(__AVX__)
+  typedef float eight __attribute__((vector_size(32)));
+  for (; done + 32 <= bytes; done += 32)
+    __builtin_ia32_movntps256((float *)((char *)to + done), *(const eight *)((const char *)from + done));
+#endif
+  memcpy((char *)to + done, (const char *)from + done, bytes - done);
+}
+/* Before anyone is told that it has been written. */
+static inline void act_far_written(void) {
+#if defined(__AVX__)
+  __builtin_ia32_sfence();
+#endif
+}
+static inline void act_read_soon(const void *data, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)data + at);
 }
 
 /* Tasks shared out among threads: each has a run of its own, so that forward and backward meet the same elements in the

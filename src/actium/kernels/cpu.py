@@ -51,7 +51,7 @@ def converter(dtype: str, apart: bool) -> str | None:
 
 
 def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[str], list[str]]:
-    """Text that loads a block, text that stores it, and the addresses that the inner loop gets.
+    """Text that loads a block, text that stores it to e0, e1, …, and the addresses that the inner loop gets.
 
     Loops that convert take a multiple of ACT_WIDE elements, w; where there are not so many, the block is copied to
     where there is room. `apart` allows another order of the elements inside a block.
@@ -65,9 +65,9 @@ def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[
     copies = [f"b_{n} = act_padded(w_{n}, b_{n}, sizeof(T) * (size_t)m, sizeof w_{n});" for n in kernel.inputs]
     store = []
     for k in range(len(kernel.outputs)):
-        load.append(f"T *d{k} = o{k} ? o{k} + at : z{k};")
+        load.append(f"T *d{k} = e{k} ? e{k} : z{k};")
         copies.append(f"d{k} = z{k};")
-        store.append(f"if (o{k} && w != m) memcpy(o{k} + at, z{k}, sizeof(T) * (size_t)m);")
+        store.append(f"if (e{k} && w != m) memcpy(e{k}, z{k}, sizeof(T) * (size_t)m);")
     load += ["const int w = (m + ACT_WIDE - 1) / ACT_WIDE * ACT_WIDE;", f"if (w != m) {{ {' '.join(copies)} }}"]
     outputs = [f"d{k}" for k in range(len(kernel.outputs))] + [f"s{k}" for k in range(len(kernel.sums))]
     return "\n      ".join(load), "\n      ".join(store), [f"b_{n}" for n in kernel.inputs], outputs
@@ -101,10 +101,10 @@ def _io_of_floats(kernel: Kernel, dtype: str, apart: bool) -> tuple[str, str, li
         inputs.append(f"b_{name}")
     for k in range(len(kernel.outputs)):
         if convert is None:
-            outputs.append(f"(o{k} ? o{k} + at : z{k})")
+            outputs.append(f"(e{k} ? e{k} : z{k})")
         else:
             outputs.append(f"z{k}")
-            store.append(f"if (o{k}) act_store_{convert}(z{k}, o{k} + at, m);")
+            store.append(f"if (e{k}) act_store_{convert}(z{k}, e{k}, m);")
     outputs += [f"s{k}" for k in range(len(kernel.sums))]
     return "\n      ".join(load), "\n      ".join(store), inputs, outputs
 
@@ -139,8 +139,30 @@ def _advise(kernel: Kernel, count: str) -> str:
     )
 
 
+def _targets(kernel: Kernel) -> str:
+    """Where in memory a block of each output belongs."""
+    return "\n      ".join(f"T *e{k} = o{k} ? o{k} + at : NULL;" for k in range(len(kernel.outputs)))
+
+
+def _far(kernel: Kernel) -> tuple[str, str, str]:
+    """Text for outputs that are written around the caches: room for a block; before and behind the inner loop."""
+    outputs = range(len(kernel.outputs))
+    soon = [f"act_read_soon(i_{n} + at + 2 * ACT_LANES, sizeof(T) * ACT_LANES);" for n in kernel.inputs]
+    if len(kernel.inputs) > 1:
+        soon[-1] = f"if (!(flags & ACT_ONE_GRADIENT)) {soon[-1]}"
+    before = [] if kernel.is_light else [f"if (flags & ACT_FAR && n - at > 3 * ACT_LANES) {{ {' '.join(soon)} }}"]
+    before += [f"if (flags & ACT_FAR && e{k}) e{k} = f{k};" for k in outputs]
+    behind = [f"if (flags & ACT_FAR && o{k}) act_write_far(o{k} + at, f{k}, sizeof(T) * (size_t)m);" for k in outputs]
+    room = [f"_Alignas(64) T f{k}[ACT_LANES]; (void)f{k};" for k in outputs]
+    return "\n  ".join(room), "\n      ".join(before), "\n      ".join(behind)
+
+
 def _flat(kernel: Kernel, dtype: str) -> str:
     load, store, inputs, outputs = _io(kernel, dtype)
+    # Long loops that convert in registers keep a core as busy with ordinary stores (`benchmarks/far.py`).
+    may_be_far = kernel.is_light or _converts(kernel, dtype) is None
+    room, before, behind = _far(kernel) if may_be_far else ("", "", "")
+    far = " & ".join(f"act_is_far(o{k}, sizeof(T) * (size_t)n)" for k in range(len(kernel.outputs) * may_be_far))
     values = "".join(f", p[{k}]" for k in range(len(kernel.parameters)))
     arguments = _tensor_arguments(kernel)
     passed = _passed(kernel)
@@ -148,13 +170,18 @@ def _flat(kernel: Kernel, dtype: str) -> str:
     const float *p, int flags) {{
   (void)p;
   {buffers(kernel, dtype, _converts(kernel, dtype))}
+  {room}
   for (int64_t b = from; b < to; b++) {{
       const int64_t at = b * ACT_LANES;
       const int m = n - at < ACT_LANES ? (int)(n - at) : ACT_LANES;
+      {_targets(kernel)}
+      {before}
       {load}
       {kernel.name}_uniform({", ".join([*inputs, *outputs])}, w{values});
       {store}
+      {behind}
   }}
+  if (flags & ACT_FAR) act_far_written();
 }}
 
 void {kernel.name}_serial({"const float *p, " if kernel.parameters else ""}{arguments}, int64_t n) {{
@@ -166,6 +193,7 @@ void {kernel.name}({arguments}, int64_t n, const float *p, int threads, int flag
   if (flags & ACT_FRESH_OUTPUT) {{
     {_advise(kernel, "n")}
   }}
+  flags |= {far or 0};
   if (threads <= 1) {{
     {kernel.name}_blocks({passed}, 0, blocks, n, p, flags);
     return;
@@ -207,6 +235,7 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
   (void)c; (void)p; (void)acc;
   for (int64_t at = first; at < last; at += ACT_LANES) {{
       const int m = last - at < ACT_LANES ? (int)(last - at) : ACT_LANES;
+      {_targets(kernel)}
       {load}
       {kernel.name}_uniform({", ".join([*inputs, *outputs])}, w{uniform});
       {store}
@@ -231,6 +260,7 @@ def _short_rows(kernel: Kernel, dtype: str) -> str:
     const int64_t end = total - row < period ? total : row + period;
     for (int64_t at = row; at < end; at += ACT_LANES) {{
       const int m = end - at < ACT_LANES ? (int)(end - at) : ACT_LANES;
+      {_targets(kernel)}
       {load}
       {kernel.name}_elements({", ".join([*inputs, *outputs])}, w{elements});
       {store}

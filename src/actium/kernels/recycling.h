@@ -4,8 +4,8 @@
  *
  * A fresh block costs a page fault for every page and a pass of zeroes over all of it, by the system: as much memory
  * traffic as the result itself. Training asks for the same sizes in every step, so what was freed is kept, up to a
- * limit, for the next result of about that size. While it is idle the system may take its pages (MADV_FREE), so under
- * memory pressure what is kept here is free memory.
+ * limit, for the next result of about that size. While a large block is idle the system may take its pages
+ * (MADV_FREE): under memory pressure it is free memory.
  */
 #ifndef ACTIUM_RECYCLING_H
 #define ACTIUM_RECYCLING_H
@@ -60,6 +60,8 @@ class Recycler final : public c10::Allocator {
 
  private:
   static constexpr size_t kPage = 4096, kHugePage = size_t{2} << 20, kDefaultMiB = 128;
+  /* MADV_FREE interrupts all cores, which is nothing beside a kernel over this many bytes. */
+  static constexpr size_t kReturned = size_t{8} << 20;
 
   explicit Recycler(size_t limit) : limit_(limit) {}
 
@@ -96,7 +98,7 @@ class Recycler final : public c10::Allocator {
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     if (!lock.owns_lock() || block.bytes > limit_) return release(block);
 #if defined(MADV_FREE)
-    madvise(block.data, block.bytes, MADV_FREE);
+    if (block.bytes >= kReturned) madvise(block.data, block.bytes, MADV_FREE);
 #endif
     idle_.push_back(block);
     kept_ += block.bytes;
