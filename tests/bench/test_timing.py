@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import statistics
+import time
 from itertools import pairwise
 
 import pytest
@@ -18,11 +20,11 @@ def calls_of(names: str, **options):
     return interleaved(calls, 0.0, repeats=1, **options), order
 
 
-def test_every_turn_has_every_call_once():
+def test_every_turn_has_every_call_once_and_once_before_the_clock_starts():
     samples, order = calls_of("abc", turns=6)
-    turns = [order[k : k + 3] for k in range(0, len(order), 3)]
+    turns = [order[k : k + 6] for k in range(0, len(order), 6)]
     assert len(turns) == 6
-    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert all(turn[::2] == turn[1::2] and sorted(turn[::2]) == ["a", "b", "c"] for turn in turns)
     assert {len(v) for v in samples.seconds.values()} == {6}
 
 
@@ -47,7 +49,25 @@ def test_turns_go_on_until_the_time_has_passed():
 def test_an_accelerator_is_waited_for_before_and_after():
     log: list[str] = []
     interleaved({"call": lambda: log.append("call")}, 0.0, turns=1, repeats=2, synchronise=lambda: log.append("wait"))
-    assert log == ["wait", "call", "call", "wait"]
+    assert log == ["wait", "call", "wait", "wait", "call", "call", "wait"]
+
+
+def test_a_call_does_not_pay_for_what_the_one_before_it_left():
+    left: list[str] = []
+
+    def call(name: str, seconds: float) -> None:
+        """The first call after another one's takes a hundred times as long."""
+        time.sleep(seconds if left and left[-1] == name else 100 * seconds)
+        left.append(name)
+
+    samples = interleaved({n: functools.partial(call, n, 1e-4) for n in "ab"}, 0.0, turns=3, repeats=1)
+    assert max(min(seconds) for seconds in samples.seconds.values()) < 5e-3
+
+
+def test_a_slow_call_is_not_made_twice_for_one_time():
+    made: list[int] = []
+    interleaved({"slow": lambda: (time.sleep(0.06), made.append(1))}, 0.0, turns=2, repeats=1)
+    assert len(made) == 2
 
 
 def test_a_ratio_is_that_of_pairs():

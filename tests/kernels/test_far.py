@@ -13,14 +13,14 @@ from actium.kernels.dispatch import Library
 
 pytestmark = pytest.mark.skipif(not toolchain.kernels_enabled(), reason="needs a C compiler")
 
-LIMIT, EDGE = "((size_t)16 << 20)", 7
+LIMIT, AHEAD, EDGE = "((size_t)16 << 20)", "((size_t)2 << 20)", 7
 LENGTHS = (1, 31, 512, 513, 5 * 512 + 16, 40_003)
 
 
 def build(name: str, dtype: torch.dtype, limit: int) -> ctypes.CDLL:
     headers = cpu.headers()
     assert headers["block.h"].count(LIMIT) == 1
-    headers["block.h"] = headers["block.h"].replace(LIMIT, f"((size_t){limit})")
+    headers["block.h"] = headers["block.h"].replace(LIMIT, f"((size_t){limit})").replace(AHEAD, f"((size_t){limit})")
     return toolchain.load(Library(getattr(actium, name).op.plan, str(dtype).removeprefix("torch.")).source(), headers)
 
 

@@ -144,13 +144,15 @@ def _targets(kernel: Kernel) -> str:
     return "\n      ".join(f"T *e{k} = o{k} ? o{k} + at : NULL;" for k in range(len(kernel.outputs)))
 
 
-def _far(kernel: Kernel) -> tuple[str, str, str]:
+def _far(kernel: Kernel, dtype: str) -> tuple[str, str, str]:
     """Text for outputs that are written around the caches: room for a block; before and behind the inner loop."""
+    # What comes from a block of its own waits for memory longer, so that looking ahead pays sooner.
+    when = "ACT_FAR" if STORAGE[dtype][1] is None else "ACT_AHEAD"
     outputs = range(len(kernel.outputs))
     soon = [f"act_read_soon(i_{n} + at + 2 * ACT_LANES, sizeof(T) * ACT_LANES);" for n in kernel.inputs]
     if len(kernel.inputs) > 1:
         soon[-1] = f"if (!(flags & ACT_ONE_GRADIENT)) {soon[-1]}"
-    before = [] if kernel.is_light else [f"if (flags & ACT_FAR && n - at > 3 * ACT_LANES) {{ {' '.join(soon)} }}"]
+    before = [] if kernel.is_light else [f"if (flags & {when} && n - at > 3 * ACT_LANES) {{ {' '.join(soon)} }}"]
     before += [f"if (flags & ACT_FAR && e{k}) e{k} = f{k};" for k in outputs]
     behind = [f"if (flags & ACT_FAR && o{k}) act_write_far(o{k} + at, f{k}, sizeof(T) * (size_t)m);" for k in outputs]
     room = [f"_Alignas(64) T f{k}[ACT_LANES]; (void)f{k};" for k in outputs]
@@ -161,8 +163,8 @@ def _flat(kernel: Kernel, dtype: str) -> str:
     load, store, inputs, outputs = _io(kernel, dtype)
     # Long loops that convert in registers keep a core as busy with ordinary stores (`benchmarks/far.py`).
     may_be_far = kernel.is_light or _converts(kernel, dtype) is None
-    room, before, behind = _far(kernel) if may_be_far else ("", "", "")
-    far = " & ".join(f"act_is_far(o{k}, sizeof(T) * (size_t)n)" for k in range(len(kernel.outputs) * may_be_far))
+    room, before, behind = _far(kernel, dtype) if may_be_far else ("", "", "")
+    far = " & ".join(f"act_distance(o{k}, sizeof(T) * (size_t)n)" for k in range(len(kernel.outputs) * may_be_far))
     values = "".join(f", p[{k}]" for k in range(len(kernel.parameters)))
     arguments = _tensor_arguments(kernel)
     passed = _passed(kernel)
