@@ -60,8 +60,10 @@ def guard(root: Node, exact: Node, x: Node, values: Mapping[Node, float]) -> Nod
         far = where(infinite, where(op("gt", x, const(0.0)), const(FAR), const(-FAR)), x)
         at_infinity = {sign: _ieee(root, {**values, x: sign * math.inf}) for sign in wanted}
         root = substitute(root, {x: far})
-        for sign, value in wanted.items():
-            side = op("eq", x, const(sign * math.inf))
+        sides = {op("eq", x, const(sign * math.inf)): (sign, value) for sign, value in wanted.items()}
+        if all(value is not None and math.isinf(value) for value in wanted.values()):
+            sides = {infinite: (1.0, math.inf)}  # one selection for both
+        for side, (sign, value) in sides.items():
             if value is None and math.isnan(at_infinity[sign]):
                 root = where(side, x - x, root)
             elif value is not None and math.isinf(value):
