@@ -109,8 +109,8 @@ def interleaved(
     """Time calls in turns, so that all of them see the same machine.
 
     Args:
-        calls: Name → call. Each is called a few times before, so that nothing is built while the clock runs, and once in
-            each turn before its time is taken, so that it does not pay for what the one before it left in the caches.
+        calls: Name → call. Each is called a few times before, so that nothing is built while the clock runs, and once
+            in each turn before its time is taken: it does not pay for what the one before it left in the caches.
         seconds: How long, for each of them; turns go on until that has passed.
         turns: The fewest turns.
         repeats: How often to call within a turn; if not given, until a turn takes about a millisecond.

@@ -220,6 +220,6 @@ def _first(kernel: Kernel, style: _Style, condition: Node) -> str:
     inputs += ["const int i = 0; (void)i; (void)n;"]
     arguments = ", ".join(kind + n for kind, n in _loop_arguments(kernel, style))
     lines = "\n  ".join([*inputs, *body])
-    # Inlined, it would have gcc carry what it computes from one iteration of the loops behind it to the next, which keeps
-    # them from being vectorised.
+    # Inlined, it would have gcc carry what it computes from one iteration of the loops behind it to the next, and so
+    # keep them from being vectorised.
     return f"static __attribute__((noinline)) int {_loop_name(kernel, style)}_first({arguments}) {{\n  {lines}\n}}"
