@@ -144,8 +144,15 @@ def _targets(kernel: Kernel) -> str:
     return "\n      ".join(f"T *e{k} = o{k} ? o{k} + at : NULL;" for k in range(len(kernel.outputs)))
 
 
-def _far(kernel: Kernel, dtype: str) -> tuple[str, str, str]:
-    """Text for outputs that are written around the caches: room for a block; before and behind the inner loop."""
+def _may_be_far(kernel: Kernel, dtype: str) -> bool:
+    """Whether it pays to write around the caches: long loops that convert in registers gain nothing."""
+    return kernel.is_light or _converts(kernel, dtype) is None
+
+
+def _far(kernel: Kernel, dtype: str) -> tuple[str, str, str, str]:
+    """Text for outputs that are written around the caches: room for a block; before, behind each block; at the end."""
+    if not _may_be_far(kernel, dtype):
+        return "", "", "", ""
     # What comes from a block of its own waits for memory longer, so that looking ahead pays sooner.
     when = "ACT_FAR" if STORAGE[dtype][1] is None else "ACT_AHEAD"
     outputs = range(len(kernel.outputs))
@@ -156,19 +163,15 @@ def _far(kernel: Kernel, dtype: str) -> tuple[str, str, str]:
     before += [f"if (flags & ACT_FAR && e{k}) e{k} = f{k};" for k in outputs]
     behind = [f"if (flags & ACT_FAR && o{k}) act_write_far(o{k} + at, f{k}, sizeof(T) * (size_t)m);" for k in outputs]
     room = [f"_Alignas(64) T f{k}[ACT_LANES]; (void)f{k};" for k in outputs]
-    return "\n  ".join(room), "\n      ".join(before), "\n      ".join(behind)
+    last = "if (flags & ACT_FAR) act_far_written();"
+    return "\n  ".join(room), "\n      ".join(before), "\n      ".join(behind), last
 
 
 def _flat(kernel: Kernel, dtype: str) -> str:
     load, store, inputs, outputs = _io(kernel, dtype)
-    # Long loops that convert in registers keep a core as busy with ordinary stores (`benchmarks/far.py`).
-    may_be_far = kernel.is_light or _converts(kernel, dtype) is None
-    room, before, behind = _far(kernel, dtype) if may_be_far else ("", "", "")
-    far = " & ".join(f"act_distance(o{k}, sizeof(T) * (size_t)n)" for k in range(len(kernel.outputs) * may_be_far))
+    room, before, behind, last = _far(kernel, dtype)
     values = "".join(f", p[{k}]" for k in range(len(kernel.parameters)))
-    arguments = _tensor_arguments(kernel)
-    passed = _passed(kernel)
-    return f"""static void {kernel.name}_blocks({arguments}, int64_t from, int64_t to, int64_t n,
+    blocks = f"""static void {kernel.name}_blocks({_tensor_arguments(kernel)}, int64_t from, int64_t to, int64_t n,
     const float *p, int flags) {{
   (void)p;
   {buffers(kernel, dtype, _converts(kernel, dtype))}
@@ -183,10 +186,17 @@ def _flat(kernel: Kernel, dtype: str) -> str:
       {store}
       {behind}
   }}
-  if (flags & ACT_FAR) act_far_written();
-}}
+  {last}
+}}"""
+    return f"{blocks}\n\n{_flat_entries(kernel, dtype)}"
 
-void {kernel.name}_serial({"const float *p, " if kernel.parameters else ""}{arguments}, int64_t n) {{
+
+def _flat_entries(kernel: Kernel, dtype: str) -> str:
+    """For one thread with no questions asked, and for any number of them."""
+    arguments, passed = _tensor_arguments(kernel), _passed(kernel)
+    distances = [f"act_distance(o{k}, sizeof(T) * (size_t)n)" for k in range(len(kernel.outputs))]
+    distance = f"flags |= {' & '.join(distances)};" if _may_be_far(kernel, dtype) else ""
+    return f"""void {kernel.name}_serial({"const float *p, " if kernel.parameters else ""}{arguments}, int64_t n) {{
   {kernel.name}_blocks({passed}, 0, (n + ACT_LANES - 1) / ACT_LANES, n, {"p" if kernel.parameters else "NULL"}, 0);
 }}
 
@@ -195,7 +205,7 @@ void {kernel.name}({arguments}, int64_t n, const float *p, int threads, int flag
   if (flags & ACT_FRESH_OUTPUT) {{
     {_advise(kernel, "n")}
   }}
-  flags |= {far or 0};
+  {distance}
   if (threads <= 1) {{
     {kernel.name}_blocks({passed}, 0, blocks, n, p, flags);
     return;
@@ -274,14 +284,6 @@ def _short_rows(kernel: Kernel, dtype: str) -> str:
 
 def _rows_entry(kernel: Kernel) -> str:
     """Shares the work out: tasks depend on the shape alone, and their sums are added in their order."""
-    count, sums = len(kernel.parameters), len(kernel.sums)
-    passed = _passed(kernel)
-    each = "for (int64_t task = piece.from; task < piece.to; task++)\n        "
-    long = f"{each}{kernel.name}_long({passed}, task, length, pieces, channels, p, parts + task * {sums}, flags);"
-    short = (
-        f"{each}{kernel.name}_short({passed}, task * per_task, (task + 1) * per_task, total, period, spread,\n"
-        f"          parts + task * period * {sums}, flags);"
-    )
     return f"""int {kernel.name}({_tensor_arguments(kernel)},
     int64_t outer, int64_t channels, int64_t inner, const float *const *p, double *sums, int threads, int flags) {{
   const int64_t total = outer * channels * inner;
@@ -290,17 +292,37 @@ def _rows_entry(kernel: Kernel) -> str:
     {_advise(kernel, "total")}
   }}
   if (channels == 1 || inner >= 64) {{
-    const int64_t rows = channels == 1 ? 1 : outer * channels, length = channels == 1 ? total : inner;
+    {_share_long_rows(kernel)}
+  }}
+  {_share_short_rows(kernel)}
+}}"""
+
+
+_EACH_TASK = "for (int64_t task = piece.from; task < piece.to; task++)\n        "
+
+
+def _share_long_rows(kernel: Kernel) -> str:
+    sums = len(kernel.sums)
+    call = f"{kernel.name}_long({_passed(kernel)}, task, length, pieces, channels, p, parts + task * {sums}, flags);"
+    return f"""const int64_t rows = channels == 1 ? 1 : outer * channels, length = channels == 1 ? total : inner;
     const int64_t pieces = length > 16384 ? (length + 16383) / 16384 : 1, tasks = rows * pieces;
     double *parts = {f"calloc((size_t)tasks * {sums} + 1, sizeof(double))" if sums else "NULL"};
     {"if (!parts) return 1;" if sums else ""}
-    {share_out("tasks", long, "length < 8192 ? 8192 / (length + 1) + 1 : 1")}
+    {share_out("tasks", _EACH_TASK + call, "length < 8192 ? 8192 / (length + 1) + 1 : 1")}
     for (int64_t task = 0; task < tasks; task++)
       for (int k = 0; k < {sums}; k++) sums[k * channels + (task / pieces) % channels] += parts[task * {sums} + k];
     free(parts);
-    return 0;
-  }}
-  const int64_t once = channels * inner, copies = once < 256 && once > 0 ? 256 / once : 1, period = once * copies;
+    return 0;"""
+
+
+def _share_short_rows(kernel: Kernel) -> str:
+    count, sums = len(kernel.parameters), len(kernel.sums)
+    call = (
+        f"{kernel.name}_short({_passed(kernel)}, task * per_task, (task + 1) * per_task, total, period, spread,\n"
+        f"          parts + task * period * {sums}, flags);"
+    )
+    return f"""const int64_t once = channels * inner, copies = once < 256 && once > 0 ? 256 / once : 1;
+  const int64_t period = once * copies;
   const int64_t rows = period ? (total + period - 1) / period : 0, per_task = act_rows_per_task(rows, period, {sums});
   const int64_t tasks = (rows + per_task - 1) / per_task;
   float *spread[{max(count, 1)}] = {{0}};
@@ -308,7 +330,7 @@ def _rows_entry(kernel: Kernel) -> str:
   double *parts = {f"calloc((size_t)(tasks * period) * {sums} + 1, sizeof(double))" if sums else "NULL"};
   {"failed |= !parts;" if sums else ""}
   if (!failed) {{
-    {share_out("tasks", short, "1")}
+    {share_out("tasks", _EACH_TASK + call, "1")}
     for (int64_t task = 0; task < tasks; task++)
       for (int k = 0; k < {sums}; k++)
         for (int64_t e = 0; e < period; e++)
@@ -316,5 +338,4 @@ def _rows_entry(kernel: Kernel) -> str:
   }}
   free(parts);
   for (int k = 0; k < {count}; k++) free(spread[k]);
-  return failed;
-}}"""
+  return failed;"""

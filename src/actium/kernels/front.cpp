@@ -98,6 +98,11 @@ at::Tensor fresh_like(const at::Tensor& x) {
   return at::Tensor(at::detail::empty_strided_generic(x.sizes(), x.strides(), &recycler, keys, x.scalar_type()));
 }
 
+/* What is recycled has its huge pages already. */
+int flags_for(const at::Tensor& x) {
+  return actium::Recycler::instance().takes(x.nbytes()) ? 0 : kFreshOutput;
+}
+
 struct ActiumBackward : public torch::autograd::Node {
   SavedVariable saved;
   std::shared_ptr<Call> call;
@@ -113,7 +118,7 @@ struct ActiumBackward : public torch::autograd::Node {
     at::Tensor result = fresh_like(x);
     const int64_t count = x.numel();
     call->kernels[index].backward(x.const_data_ptr(), grad.const_data_ptr(), result.data_ptr(), count,
-                                  call->values.data(), threads_for(count), kFreshOutput);
+                                  call->values.data(), threads_for(count), flags_for(x));
     return {result};
   }
 
@@ -160,7 +165,7 @@ at::Tensor run(const Front* self, const at::Tensor& x, const Kernels& kernels) {
   } else {
     PyThreadState* state = PyEval_SaveThread();
     kernels.forward(x.const_data_ptr(), y.data_ptr(), count, (*self->call)->values.data(), threads_for(count),
-                    kFreshOutput);
+                    flags_for(x));
     PyEval_RestoreThread(state);
   }
   if (at::GradMode::is_enabled() && x.requires_grad()) {

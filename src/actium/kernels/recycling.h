@@ -22,6 +22,7 @@
 #include <vector>
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 namespace actium {
 
@@ -59,7 +60,7 @@ class Recycler final : public c10::Allocator {
   void copy_data(void* to, const void* from, size_t bytes) const override { std::memcpy(to, from, bytes); }
 
  private:
-  static constexpr size_t kPage = 4096, kHugePage = size_t{2} << 20, kDefaultMiB = 128;
+  static constexpr size_t kHugePage = size_t{2} << 20, kDefaultMiB = 128;
   /* MADV_FREE interrupts all cores, which is nothing beside a kernel over this many bytes. */
   static constexpr size_t kReturned = size_t{8} << 20;
 
@@ -96,7 +97,7 @@ class Recycler final : public c10::Allocator {
 
   void keep(Block block) {
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-    if (!lock.owns_lock() || block.bytes > limit_) return release(block);
+    if (!lock.owns_lock() || !takes(block.bytes)) return release(block); /* one that was resized may have any size */
 #if defined(MADV_FREE)
     if (block.bytes >= kReturned) madvise(block.data, block.bytes, MADV_FREE);
 #endif
@@ -111,7 +112,8 @@ class Recycler final : public c10::Allocator {
 
   /* From mmap rather than malloc: a block has its own huge pages, and all of it goes back when it is released. */
   static Block fresh(size_t bytes) {
-    const Block block{nullptr, (bytes + kPage - 1) / kPage * kPage};
+    static const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const Block block{nullptr, (bytes + page - 1) / page * page};
     const size_t room = block.bytes + kHugePage;
     void* const got = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (got == MAP_FAILED) throw std::bad_alloc();
