@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from once import shared_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,10 +36,8 @@ def actium(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
 @pytest.fixture(scope="module")
 def pasted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """Judged once for all workers of a run: each would take as long as all tests here together."""
-    base = tmp_path_factory.getbasetemp()
-    file = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "pasted.json"
-    with file.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with shared_folder(tmp_path_factory, "pasted") as folder:
+        file = folder / "certificates.json"
         if not file.exists():
             done = actium("check", "examples/pasted.py:*", "--json", "-", "--dtype", "float16", "--dtype", "bfloat16")
             assert done.returncode == 1, done.stderr

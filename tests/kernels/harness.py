@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import os
 import platform
 import re
 import shutil
@@ -13,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from once import shared_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = ROOT / "src" / "actium" / "kernels" / "math.h"
@@ -83,11 +83,7 @@ class Library:
 
 def unchanged(factory: pytest.TempPathFactory, march: str = "native") -> Library:
     """The harness for the headers as they are: built once for all workers of a run, which takes seconds."""
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "harness"
-    folder.mkdir(exist_ok=True)
-    with (folder / f"{march}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with shared_folder(factory, "harness") as folder:
         return Library(folder, march=march)
 
 
