@@ -202,7 +202,7 @@ def _machine_flags() -> list[tuple[str, ...]]:
     machine = os.uname().machine
     if machine in ("x86_64", "i686", "amd64"):
         # gcc and clang prefer 256-bit vectors on most processors that have 512-bit ones.
-        wide = [("-mprefer-vector-width=512",)] if "avx512f" in cpu().flags else []
+        wide = [("-mprefer-vector-width=512",)] if has_long_vectors() else []
         return [("-march=native",), *wide]
     return [("-mcpu=native",)] if machine.startswith(("aarch64", "arm")) else []
 
@@ -301,6 +301,11 @@ def cpu() -> Cpu:
     names = ("vendor_id", "CPU implementer", "cpu family", "model", "stepping", "CPU variant", "CPU revision")
     identity = "|".join([model, *(fields.get(name, "") for name in names), " ".join(sorted(flags))])
     return Cpu(model, flags, identity)
+
+
+def has_long_vectors() -> bool:
+    """Whether the processor has vectors of 512 bits, and twice the registers that come with them."""
+    return "avx512f" in cpu().flags
 
 
 def _first_core() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from actium.errors import KernelError
+from actium.kernels.compiler import has_long_vectors
 from actium.kernels.loops import Kernel, compute
 
 # How each dtype is stored, and its functions in math.h (none: it is computed in as it is).
@@ -76,11 +77,11 @@ def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[
 def _converts(kernel: Kernel, dtype: str) -> str | None:
     """Which halves its loops convert, if they do.
 
-    To and from float16 it is two instructions for eight numbers. To bfloat16 it is nine: at the end of a long chain,
-    they cost more than the way through a block of floats.
+    To and from float16 it is two instructions for a vector of numbers. To bfloat16 it is nine: at the end of a long
+    chain, they cost more than the way through a block of floats, unless there are 32 registers (12 % less then).
     """
     convert = STORAGE[dtype][1]
-    return convert if convert == "f16" or kernel.is_light else None
+    return convert if convert == "f16" or kernel.is_light or has_long_vectors() else None
 
 
 def _io_of_floats(kernel: Kernel, dtype: str, apart: bool) -> tuple[str, str, list[str], list[str]]:
