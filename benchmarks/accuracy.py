@@ -9,7 +9,7 @@ Run: `python benchmarks/accuracy.py`.
 from __future__ import annotations
 
 import torch
-from common import save
+from common import command_line, save
 
 import actium
 
@@ -51,6 +51,7 @@ def short(value: object) -> str:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     torch.set_num_threads(2)
     rows = []
     head = "".join(f"{d[:2] + d[-2:]} {s[:4]:>5} " for d in ("fp16", "bf16", "fp32") for s in ("output", "grad"))

@@ -7,9 +7,7 @@ bandwidth of the fastest copy, measured in the same turns: `memcpy` on all threa
 
 from __future__ import annotations
 
-import argparse
-
-from common import save
+from common import command_line, save
 from speed import CHEAP, without
 
 from actium.bench.cases import case_of
@@ -18,7 +16,7 @@ from actium.bench.grid import grid_of
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--quick", action="store_true", help="short samples, nothing written")
     parser.add_argument("--size", default="16Mi", help="elements")
     options = parser.parse_args()

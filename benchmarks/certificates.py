@@ -7,11 +7,12 @@ Run: `python benchmarks/certificates.py [--only NAME] [--again]`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 from pathlib import Path
+
+from common import command_line
 
 from actium.catalogue import ENTRIES
 from actium.checking import known_functions
@@ -42,7 +43,7 @@ def show(done: int, total: int) -> None:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line(__doc__)
     options.add_argument("--only", metavar="NAME", nargs="*", choices=list(ENTRIES), help="these functions only")
     options.add_argument("--again", action="store_true", help="also where a certificate is current")
     given = options.parse_args()

@@ -8,11 +8,9 @@ same turns. Run: `python benchmarks/channels.py [--quick] [--no-compile]`. Ratio
 
 from __future__ import annotations
 
-import argparse
-
 import torch
 import torch.nn.functional as F
-from common import save
+from common import command_line, save
 
 import actium
 from actium.bench import interleaved
@@ -67,7 +65,7 @@ def calls_of(name: str, x: torch.Tensor, grad: torch.Tensor, compiled: bool) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--quick", action="store_true", help="short samples, nothing written")
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
     parser.add_argument("--batch", type=int, default=SHAPE[0], help="images; others than 64 are not written")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
 import platform
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -17,6 +19,19 @@ RESULTS = Path(__file__).parent / "results"
 interleaved = bench.interleaved
 
 
+def command_line(text: str | None) -> argparse.ArgumentParser:
+    """A command line that describes itself with a script's docstring; without options it still answers --help."""
+    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def chosen(options: argparse.ArgumentParser, text: str, known: Iterable[str]) -> list[str]:
+    """The names in a comma-separated text, all that are known if it is empty; ends the program if one is not."""
+    names, given = list(known), [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in given if name not in names]:
+        options.error(f"no such name: {', '.join(unknown)}; there are {', '.join(names)}")
+    return [name for name in names if not given or name in given]
+
+
 def machine() -> dict[str, object]:
     """What the numbers were measured on."""
     model = platform.processor()
@@ -24,7 +39,7 @@ def machine() -> dict[str, object]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
         flags = next(line for line in lines if line.startswith("flags"))
-        model += " (AVX-512)" if "avx512f" in flags else " (AVX2)" if "avx2" in flags else ""
+        model += f" ({known})" if (known := vectors(flags)) else ""
     except (OSError, StopIteration):
         pass
     return {
@@ -38,14 +53,22 @@ def machine() -> dict[str, object]:
     }
 
 
+def vectors(flags: str) -> str:
+    """The widest vectors that a processor of these flags has, as far as they make a difference here."""
+    return "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else ""
+
+
+def _slug(text: object) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-")
+
+
 def save(topic: str, results: object, hardware: dict[str, object] | None = None) -> Path:
     """Write `results/<topic>_<hardware>_<yyyymm>.json`; `hardware` describes an accelerator, named by its "gpu"."""
     RESULTS.mkdir(exist_ok=True)
-    name = f"{platform.machine()}-{os.cpu_count()}core"
-    if hardware is not None:
-        name = re.sub(r"[^a-z0-9]+", "-", str(hardware["gpu"]).lower()).strip("-")
+    about = {**machine(), **(hardware or {})}
+    name = _slug(hardware["gpu"] if hardware is not None else f"{about['cpu']} {about['cores']} cores")
     path = RESULTS / f"{topic}_{name}_{datetime.date.today():%Y%m}.json"
-    document = {"machine": {**machine(), **(hardware or {})}, "results": results}
+    document = {"machine": about, "results": results}
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     return path

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 from collections.abc import Sequence
 
 import torch
-from common import RESULTS
+from common import RESULTS, command_line
 from torch import nn
 
 from actium.catalogue import ENTRIES
@@ -52,7 +51,10 @@ def row(linears: Sequence[nn.Module], name: str, seeds: int = SEEDS) -> dict[str
     return made
 
 
-def main(names: Sequence[str]) -> None:
+def main() -> None:
+    options = command_line(__doc__)
+    options.add_argument("names", nargs="*", metavar="NAME", help="these only, nothing written")
+    names: Sequence[str] = options.parse_args().names
     torch.set_num_threads(1)  # so that a loaded machine gives the same numbers as an idle one, and soon
     linears = [nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)]
     rows = {}
@@ -68,4 +70,4 @@ def main(names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -6,13 +6,12 @@ turns. Ratios above 1 mean that writing around the caches is faster. The memory 
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import statistics
 import time
 
 import torch
-from common import save
+from common import command_line, save
 
 import actium
 from actium.kernels import cpu, front, toolchain
@@ -59,7 +58,7 @@ def row(name: str, dtype: torch.dtype, elements: int, turns: int) -> dict[str, o
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line(__doc__)
     options.add_argument("--quick", action="store_true", help="few turns, nothing written")
     given = options.parse_args()
     rows = []

@@ -12,12 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-from common import RESULTS, machine
+from common import RESULTS, command_line, machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     from fuzzing import KINDS
 
     results: dict[str, dict[str, float]] = {}

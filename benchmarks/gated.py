@@ -7,11 +7,11 @@ keeps its input. Run: `python benchmarks/gated.py [--quick] [--no-compile]`. Rat
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from common import interleaved, save
+from common import chosen, command_line, interleaved, save
 
 import actium
 from actium.bench.records import geometric_mean
@@ -24,6 +24,7 @@ UNITS = {
 }
 # Rows and features of the output: a feed-forward block, narrow heads, channels of 8.
 SHAPES = {"64x1024": (64, 1024), "512x4096": (512, 4096), "2048x4096": (2048, 4096), "131072x8": (131072, 8)}
+COMPILED = "512x4096"  # every compile takes seconds
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -60,24 +61,16 @@ def cases(name, act, reference, rows, features, dtype):
     yield "two", lambda gate, up: reference(gate) * up, unit, pair
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short samples, nothing written")
-    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
-    parser.add_argument("--only", default="", help="comma-separated units")
-    options = parser.parse_args()
-    seconds = 0.15 if options.quick else 0.6
-    chosen = {k: v for k, v in UNITS.items() if not options.only or k in options.only.split(",")}
-    head = f"{'torch µs':>10}{'actium µs':>10}{'ratio':>7}{'compile µs':>12}{'ratio':>7}"
-    print(f"{'unit':8}{'form':8}{'shape':>11} {'dtype':9}{head}")
-    rows = []
-    for name, (act, reference) in chosen.items():
+def measured(units: list[str], seconds: float, compiles: bool) -> Iterator[dict]:
+    """A row for every unit, shape, format and form."""
+    for name in units:
+        act, reference = UNITS[name]
         for shape_name, shape in SHAPES.items():
             for dtype_name, dtype in DTYPES.items():
                 for form, theirs, ours, inputs in cases(name, act, reference, *shape, dtype):
                     grad = torch.randn(shape).to(dtype)
                     calls = {"torch": step(theirs, inputs, grad), "actium": step(ours, inputs, grad)}
-                    if not options.no_compile and shape_name == "512x4096":
+                    if compiles and shape_name == COMPILED:
                         torch.compiler.reset()
                         calls["compile"] = step(torch.compile(theirs), inputs, grad)
                     samples = interleaved(calls, seconds)
@@ -85,21 +78,45 @@ def main() -> None:
                     row = {"unit": name, "form": form, "shape": shape_name, "dtype": dtype_name}
                     row |= {k: round(v * 1e6, 1) for k, v in times.items()}
                     row["ratio"] = round(times["torch"] / times["actium"], 3)
-                    tail = ""
                     if "compile" in times:
                         row["ratio_to_compile"] = round(times["compile"] / times["actium"], 3)
-                        tail = f"{row['compile']:12.0f}{row['ratio_to_compile']:7.2f}"
-                    cells = f"{row['torch']:10.0f}{row['actium']:10.0f}{row['ratio']:7.2f}{tail}"
-                    print(f"{name:8}{form:8}{shape_name:>11} {dtype_name:9}{cells}", flush=True)
-                    rows.append(row)
+                    yield row
+
+
+def line_of(row: dict) -> str:
+    """One line on the terminal."""
+    text = f"{row['unit']:8}{row['form']:8}{row['shape']:>11} {row['dtype']:9}"
+    text += f"{row['torch']:10.0f}{row['actium']:10.0f}{row['ratio']:7.2f}"
+    return text + (f"{row['compile']:12.0f}{row['ratio_to_compile']:7.2f}" if "compile" in row else "")
+
+
+def summary_of(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """Geometric means and the worst ratios of each form."""
     summary = {}
     for form in ("halves", "two"):
-        ratios = [row["ratio"] for row in rows if row["form"] == form]
-        compiled = [row["ratio_to_compile"] for row in rows if row["form"] == form and "ratio_to_compile" in row]
-        summary[form] = {"geometric_mean": round(geometric_mean(ratios), 3), "worst": min(ratios)}
-        if compiled:
-            summary[form] |= {"geometric_mean_to_compile": round(geometric_mean(compiled), 3)}
-            summary[form] |= {"worst_to_compile": min(compiled)}
+        for key in ("ratio", "ratio_to_compile"):
+            ratios = [row[key] for row in rows if row["form"] == form and key in row]
+            end = key.removeprefix("ratio")
+            if ratios:
+                found = {f"geometric_mean{end}": round(geometric_mean(ratios), 3), f"worst{end}": min(ratios)}
+                summary[form] = summary.get(form, {}) | found
+    return summary
+
+
+def main() -> None:
+    parser = command_line(__doc__)
+    parser.add_argument("--quick", action="store_true", help="short samples, nothing written")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
+    parser.add_argument("--only", default="", help="comma-separated units, nothing written")
+    options = parser.parse_args()
+    units = chosen(parser, options.only, UNITS)
+    head = f"{'torch µs':>10}{'actium µs':>10}{'ratio':>7}{'compile µs':>12}{'ratio':>7}"
+    print(f"{'unit':8}{'form':8}{'shape':>11} {'dtype':9}{head}")
+    rows = []
+    for row in measured(units, 0.15 if options.quick else 0.6, not options.no_compile):
+        print(line_of(row), flush=True)
+        rows.append(row)
+    summary = summary_of(rows)
     print(summary)
     if not options.quick and not options.only:
         save("gated", {"summary": summary, "rows": rows})

@@ -13,7 +13,6 @@ exits with status 2; `--interpret` runs its logic on small CPU tensors through T
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import statistics
 import sys
@@ -23,7 +22,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import save
+from common import command_line, save
 
 from actium.bench.records import geometric_mean
 from actium.catalogue import ENTRIES, get
@@ -269,7 +268,7 @@ def channels(machine: Machine, copy: float) -> list[dict[str, object]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--interpret", action="store_true", help="small CPU tensors, through Triton's interpreter")
     parser.add_argument("--limit", type=float, default=330.0, help="seconds after which nothing new is begun")
     options = parser.parse_args()

@@ -1,28 +1,25 @@
 """What activations keep for the backward pass: per function and mode, in a transformer block and in a small CNN.
 
 Counted are the bytes of the distinct storages that autograd saves in the forward pass of a training step, without
-those of parameters and buffers, in `torch.autograd.graph.saved_tensors_hooks`. Times are of forward and backward
-together, in turns, as ratios to PyTorch's. Run: `python benchmarks/memory.py [--no-compile] [--seconds S]`.
-The tables of `docs/memory.md` are written by `python benchmarks/memory.py --page` from the newest result.
+those of parameters and buffers, in `torch.autograd.graph.saved_tensors_hooks`; the peak is the most that a whole
+training step (forward, backward, an SGD step) allocates at one time beyond what there was before. Times are of forward
+and backward together, in turns, as ratios to PyTorch's. `benchmarks/tables.py` writes the tables of `docs/memory.md`.
+Run: `python benchmarks/memory.py [--no-compile] [--seconds S]`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from common import RESULTS, interleaved, save
+from common import command_line, interleaved, save
 from torch import nn
 from torch.nn import functional as F
 
 import actium
 import actium.nn
+from actium.bench.memory import peak_bytes
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "memory.md"
 FUNCTIONS = (
     "relu",
     "leaky_relu",
@@ -91,6 +88,15 @@ def kept_bytes(model: nn.Module, x: torch.Tensor) -> int:
     return sum(kept.values())
 
 
+def step(model: nn.Module, x: torch.Tensor) -> None:
+    """One step of training."""
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
+    model(x).float().sum().backward()
+    optimiser.step()
+    optimiser.zero_grad()
+    x.grad = None
+
+
 def gelu_naive(x: torch.Tensor) -> torch.Tensor:
     return 0.5 * x * (1.0 + torch.erf(x / 2**0.5))
 
@@ -123,17 +129,28 @@ def models(seconds: float, compiled: bool) -> dict[str, dict[str, dict[str, floa
         x.requires_grad_()
         found = variants(kind, compiled)
         kept = {name: kept_bytes(model, x) for name, model in found.items()}
-        steps = {n: lambda m=m, x=x: m(x).float().sum().backward() for n, m in found.items()}
-        samples = interleaved(steps, seconds) if seconds else None
-        results[kind] = {n: {"kept_bytes": kept[n], "share": kept[n] / kept["torch"]} for n in found}
-        if samples is not None:
-            for name, row in results[kind].items():
-                row["time_ratio"] = samples.median(name) / samples.median("torch")
+        for model in found.values():
+            step(model, x)  # kernels are built, compilers have compiled
+        peaks = {name: peak_bytes(lambda m=model, x=x: step(m, x)) for name, model in found.items()}
+        calls = {n: lambda m=m, x=x: m(x).float().sum().backward() for n, m in found.items()}
+        samples = interleaved(calls, seconds) if seconds else None
+        results[kind] = {
+            n: {"kept_bytes": kept[n], "share": kept[n] / kept["torch"], "peak_bytes": peaks[n]} for n in found
+        }
         for name, row in results[kind].items():
-            time = f"  time {row['time_ratio']:.2f}" if seconds else ""
-            print(f"{kind:6} {name:16} {row['kept_bytes']:>12,} bytes {row['share']:6.2f}{time}", flush=True)
+            row["peak_share"] = row["peak_bytes"] / peaks["torch"]
+            if samples is not None:
+                row["time_ratio"] = samples.median(name) / samples.median("torch")
+            print(line_of(kind, name, row), flush=True)
     halved(results["block"])
     return results
+
+
+def line_of(kind: str, name: str, row: dict[str, float]) -> str:
+    """One line on the terminal."""
+    text = f"{kind:6} {name:16} kept {row['kept_bytes']:>12,} bytes {row['share']:6.2f}"
+    text += f"  peak {row['peak_bytes']:>12,} bytes {row['peak_share']:6.2f}"
+    return text + (f"  time {row['time_ratio']:.2f}" if "time_ratio" in row else "")
 
 
 def halved(block: dict[str, dict[str, float]]) -> None:
@@ -153,52 +170,13 @@ def functions() -> dict[str, dict[str, list[dict[str, object]]]]:
     }  # fmt: skip
 
 
-def page_tables(result: dict) -> dict[str, str]:
-    m = result["machine"]
-    note = f"Measured {m['date']}, {m['cpu']}, {m['threads']} threads, torch {m['torch']}, by `benchmarks/memory.py`."
-    lines = ["| function | bits | uint8 | output, bfloat16 | output, float16 |", "|---|---|---|---|---|"]
-    for name, by_dtype in result["results"]["functions"].items():
-        known = {d: {mode["name"]: mode for mode in found} for d, found in by_dtype.items()}
-        cells = ["exact" if "bits" in known["float32"] else "—"]
-        cells += [_cell(known[d].get(mode)) for d, mode in
-                  (("bfloat16", "uint8"), ("bfloat16", "output"), ("float16", "output"))]  # fmt: skip
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    modelled = ["| model | activation | bytes kept | of PyTorch's |", "|---|---|---|---|"]
-    for kind, title in (("block", "transformer block, bfloat16, GELU"), ("cnn", "CNN, float32, leaky ReLU")):
-        for name, row in result["results"]["models"][kind].items():
-            cells = [title, name, f"{row['kept_bytes']:,}", f"{row['share']:.2f}"]
-            modelled.append(f"| {' | '.join(cells)} |")
-    return {"bounds": "\n".join(lines), "models": "\n".join([*modelled, "", note])}
-
-
-def _cell(mode: dict | None) -> str:
-    if mode is None:
-        return "—"
-    bit = " + 1 bit" if mode["name"] == "output" and mode["bytes_per_element"] else ""
-    return f"{mode['slope_error']:.2g}{bit}" if mode["slope_error"] > 1e-5 else "exact but for float32's rounding"
-
-
-def write_page() -> None:
-    tables = page_tables(json.loads(sorted(RESULTS.glob("memory_x86*.json"))[-1].read_text(encoding="utf-8")))
-    text = PAGE.read_text(encoding="utf-8")
-
-    def replaced(match: re.Match[str]) -> str:
-        return f"<!-- table {match[1]} -->\n\n{tables[match[1]]}\n\n<!-- end -->"
-
-    PAGE.write_text(re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", replaced, text, flags=re.DOTALL), encoding="utf-8")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
     parser.add_argument("--seconds", type=float, default=1.0, help="of timing for each variant; 0: none")
-    parser.add_argument("--page", action="store_true", help="only write the tables of docs/memory.md")
     options = parser.parse_args()
-    if options.page:
-        return write_page()
     results = {"functions": functions(), "models": models(options.seconds, not options.no_compile)}
     save("memory", results)
-    return write_page()
 
 
 if __name__ == "__main__":

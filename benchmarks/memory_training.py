@@ -7,13 +7,12 @@ difference within a seed against their spread between seeds. Run: `python benchm
 
 from __future__ import annotations
 
-import argparse
 import pydoc_data.topics
 import statistics
 from pathlib import Path
 
 import torch
-from common import save
+from common import command_line, save
 from torch import nn
 from torch.nn import functional as F
 
@@ -95,7 +94,7 @@ def train(memory: str, seed: int, steps: int, data: torch.Tensor, symbols: int) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()

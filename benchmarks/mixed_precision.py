@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 
 import torch
-from common import save
+from common import command_line, save
 
 from actium.train.candidates import candidate
 from actium.train.data import Data
@@ -49,6 +49,7 @@ def row(name: str, as_written: bool, dtype: str, pixels: int) -> dict[str, objec
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     torch.set_num_threads(1)
     rows = []
     for pixels in PIXELS:

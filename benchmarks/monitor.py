@@ -10,6 +10,7 @@ import statistics
 import time
 
 import torch
+from common import command_line
 from torch import nn
 
 import actium
@@ -36,6 +37,7 @@ def cycle(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     torch.set_num_threads(1)  # waiting threads would count as working ones
     x, y = torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
     model = network()

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from common import RESULTS, machine
+from common import RESULTS, command_line, machine
 
 from actium.verify import Subject, check
 
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "verify"))
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     from by_hand import ORIGINALS
     from faults import mutants_of
 

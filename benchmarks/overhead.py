@@ -10,7 +10,7 @@ import json
 
 import torch
 import torch.nn.functional as F
-from common import interleaved, save
+from common import command_line, interleaved, save
 
 import actium
 
@@ -22,6 +22,7 @@ def best(calls: dict, turns: int = 400, repeats: int = 100) -> dict[str, float]:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     x = torch.randn(64)
     leaf, grad = x.clone().requires_grad_(), torch.randn(64)
     silu = actium.silu

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from common import save
+from common import chosen, command_line, save
 
 from actium.bench.cases import Case, case_of
 from actium.bench.cells import Cell, measure
@@ -112,7 +112,7 @@ def summary_of(rows: list[dict]) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--full", action="store_true", help="all functions of torch.nn, four sizes, three formats")
     parser.add_argument("--quick", action="store_true", help="short samples, nothing written")
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
@@ -121,14 +121,14 @@ def main() -> None:
     options = parser.parse_args()
     groups = {"smooth": SMOOTH, "cheap": CHEAP} if options.full else {"smooth": TABLE}
     names = {name: group for group, members in groups.items() for name in members}
-    chosen = {n: g for n, g in names.items() if not options.only or n in options.only.split(",")}
+    groups_of = {name: names[name] for name in chosen(parser, options.only, names)}
     heads = "".join(f"{f'{name} µs':>11}{'ratio':>7}" for name in OTHERS)
     print(f"{'function':12}{'size':>6} {'dtype':9}{'actium µs':>11}{heads}{'of copy':>9}")
     begin, rows = time.monotonic(), []
-    for row in measured(options, chosen):
+    for row in measured(options, groups_of):
         print(line_of(row), flush=True)
         rows.append(row)
-    summary = {g: summary_of([r for r in rows if r["group"] == g]) for g in groups if g in chosen.values()}
+    summary = {g: summary_of([r for r in rows if r["group"] == g]) for g in groups if g in groups_of.values()}
     for group, found in summary.items():
         print(f"\n{group}")
         for key, value in found.items():

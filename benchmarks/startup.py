@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import save
+from common import command_line, save
 
 IMPORT = "import time, torch; t = time.perf_counter(); import actium; actium.formula; print(time.perf_counter() - t)"
 FORMULA = """
@@ -59,6 +59,7 @@ def cold(code: str, variable: str, repeats: int) -> float:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     results = {}
     results["import actium after torch"] = statistics.median(python(IMPORT) for _ in range(7))

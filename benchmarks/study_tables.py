@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from common import command_line
 from tables import ROOT, newest
 
 PAGES = (ROOT / "docs" / "choosing.md", ROOT / "docs" / "mixed-precision.md")
@@ -69,9 +70,12 @@ def rendered(text: str) -> str:
 
 
 def main() -> int:
+    options = command_line(__doc__)
+    options.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is stale")
+    check = options.parse_args().check
     old = [page.read_text(encoding="utf-8") for page in PAGES]
     new = [rendered(text) for text in old]
-    if "--check" in sys.argv:
+    if check:
         print("the tables are " + ("up to date" if new == old else "not those of benchmarks/results"))
         return int(new != old)
     for page, text in zip(PAGES, new, strict=True):

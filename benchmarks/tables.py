@@ -1,4 +1,4 @@
-"""Write the measured tables of README.md and docs/gated.md from `benchmarks/results/`.
+"""Write the measured tables of README.md and of pages in docs/ from `benchmarks/results/`.
 
 The text between `<!-- table NAME -->` and `<!-- end -->` is replaced. Run: `python benchmarks/tables.py [--check]`.
 """
@@ -10,14 +10,27 @@ import re
 import sys
 from pathlib import Path
 
+from common import command_line
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "gated.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "gated.md", ROOT / "docs" / "memory.md")
+
+
+def by_processor(topic: str) -> list[dict]:
+    """The latest result of a topic on each processor, the newest first; on one day, that of the widest vectors."""
+    found: dict[str, dict] = {}
+    for path in sorted(RESULTS.glob(f"{topic}_*_20*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        cpu = result["machine"]["cpu"]
+        if re.fullmatch(rf"{topic}_[a-z0-9-]+_\d{{6}}\.json", path.name):
+            found[cpu] = max(found.get(cpu, result), result, key=lambda r: r["machine"]["date"])
+    return sorted(found.values(), key=lambda r: (r["machine"]["date"], "AVX-512" in r["machine"]["cpu"]), reverse=True)
 
 
 def newest(topic: str) -> dict:
-    """The latest result file of a topic."""
-    return json.loads(sorted(RESULTS.glob(f"{topic}_*.json"))[-1].read_text(encoding="utf-8"))
+    """The latest result of a topic."""
+    return by_processor(topic)[0]
 
 
 def measured_on(result: dict) -> str:
@@ -57,7 +70,7 @@ def accuracy() -> str:
 
 
 def speed() -> str:
-    result = newest("speed")
+    result, *others = by_processor("speed")
     sizes = ("64Ki", "1Mi", "8Mi")
     cells: dict[str, dict[tuple[str, str], dict]] = {}
     for row in result["results"]["rows"]:
@@ -70,28 +83,31 @@ def speed() -> str:
         ratios = [f"{by_cell[s, d]['ratio']:.1f}×" for d in ("float32", "bfloat16") for s in sizes]
         compiled = [by_cell["1Mi", d]["ratio_to_compile"] for d in ("float32", "bfloat16")]
         lines.append(f"| {name} | {' | '.join(ratios)} | {compiled[0]:.1f}×, {compiled[1]:.1f}× |")
-    s = result["results"]["summary"]
-    note = (
-        f"Geometric mean {s['geometric_mean']:.2f}×, worst {s['worst']:.2f}×; against torch.compile at 1Mi "
-        f"{s['geometric_mean_to_compile']:.2f}×."
-    )
-    return "\n".join(lines) + f"\n\n{note} Measured {measured_on(result)}, by `benchmarks/speed.py`."
+    notes = []
+    for found in (result, *others):
+        s = found["results"]["summary"]
+        note = f"Geometric mean {s['geometric_mean']:.2f}×, worst {s['worst']:.2f}×; against torch.compile at 1Mi "
+        notes.append(f"{note}{s['geometric_mean_to_compile']:.2f}×. Measured {measured_on(found)}.")
+    return "\n".join([*lines, "", "\n\n".join(notes), "", "By `benchmarks/speed.py`."])
 
 
 def grid() -> str:
     """All of torch.nn's functions, smooth and cheap: `speed.py --full`."""
-    result = newest("grid")
     lines = [
-        "| functions | cells | to torch | slower | to torch.compile, 1Mi | to the composite | worst cells |",
-        "|---|" + "---|" * 6,
+        "| functions | processor | cells | to torch | slower | to torch.compile, 1Mi | to the composite | worst |",
+        "|---" * 8 + "|",
     ]
-    for group, s in result["results"]["summary"].items():
-        means = [s.get(f"geometric_mean{end}") for end in ("", "_to_compile", "_to_composite")]
-        torch, compiled, composite = ("" if m is None else f"{m:.2f}×" for m in means)
-        worst = "; ".join(s["worst_cells"][:3])
-        lines.append(f"| {group} | {s['cells']} | {torch} | {s['slower']} | {compiled} | {composite} | {worst} |")
+    found = by_processor("grid")
+    for group in found[0]["results"]["summary"]:
+        for result in found:
+            s = result["results"]["summary"][group]
+            means = [s.get(f"geometric_mean{end}") for end in ("", "_to_compile", "_to_composite")]
+            torch, compiled, composite = ("" if m is None else f"{m:.2f}×" for m in means)
+            cells = [group, result["machine"]["cpu"], s["cells"], torch, s["slower"], compiled, composite]
+            lines.append(f"| {' | '.join(map(str, cells))} | {'; '.join(s['worst_cells'][:3])} |")
     note = "Geometric means; a cell is slower where the whole 95 % interval of its ratio to PyTorch is below 1."
-    return "\n".join(lines) + f"\n\n{note} Measured {measured_on(result)}, by `benchmarks/speed.py --full`."
+    measured = "; ".join(measured_on(result) for result in found)
+    return "\n".join(lines) + f"\n\n{note} Measured {measured}, by `benchmarks/speed.py --full`."
 
 
 def bandwidth() -> str:
@@ -148,6 +164,53 @@ def startup() -> str:
     return "\n".join(lines) + f"\n\n{note} Measured {measured_on(start)}, by {scripts}."
 
 
+def bounds() -> str:
+    """How far the slopes of the memory modes are off."""
+    lines = ["| function | bits | uint8 | output, bfloat16 | output, float16 |", "|---|---|---|---|---|"]
+    for name, by_dtype in newest("memory")["results"]["functions"].items():
+        known = {d: {mode["name"]: mode for mode in found} for d, found in by_dtype.items()}
+        cells = ["exact" if "bits" in known["float32"] else "—"]
+        modes = (("bfloat16", "uint8"), ("bfloat16", "output"), ("float16", "output"))
+        cells += [_slope_error(known[d].get(mode)) for d, mode in modes]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _slope_error(mode: dict | None) -> str:
+    if mode is None:
+        return "—"
+    bit = " + 1 bit" if mode["name"] == "output" and mode["bytes_per_element"] else ""
+    return f"{mode['slope_error']:.2g}{bit}" if mode["slope_error"] > 1e-5 else "exact but for float32's rounding"
+
+
+def models() -> str:
+    """What whole models keep and allocate in a training step."""
+    result = newest("memory")
+    lines = ["| model | activation | bytes kept | of PyTorch's | peak | of PyTorch's | time |", "|---" * 7 + "|"]
+    for kind, title in (("block", "transformer block, bfloat16, GELU"), ("cnn", "CNN, float32, leaky ReLU")):
+        for name, row in result["results"]["models"][kind].items():
+            cells = [title, name, f"{row['kept_bytes']:,}", f"{row['share']:.2f}"]
+            cells += [f"{row['peak_bytes']:,}", f"{row['peak_share']:.2f}", f"{row['time_ratio']:.2f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + f"\n\nMeasured {measured_on(result)}, by `benchmarks/memory.py`."
+
+
+def training() -> str:
+    """A small language model trained in each memory mode."""
+    result = newest("memory_training")
+    runs, summary = result["results"]["runs"], result["results"]["summary"]
+    seeds = [run["seed"] for run in runs["exact"]]
+    lines = [f"| memory | {' | '.join(f'seed {s}' for s in seeds)} | mean difference from exact |"]
+    lines.append("|---" * (len(seeds) + 2) + "|")
+    for memory, found in runs.items():
+        mean = summary.get(f"{memory} − exact, mean")
+        cells = [f"{run['held_out']:.4f}" for run in found] + ["" if mean is None else f"{mean:+.4f}"]
+        lines.append(f"| {memory} | {' | '.join(cells)} |")
+    spread = summary["spread of exact between seeds"]
+    note = f"Held-out loss after {summary['steps']} steps; between seeds, that of `exact` differs by {spread:.4f}."
+    return "\n".join(lines) + f"\n\n{note} Measured {measured_on(result)}, by `benchmarks/memory_training.py`."
+
+
 TABLES = {
     "accuracy": accuracy,
     "speed": speed,
@@ -156,6 +219,9 @@ TABLES = {
     "channels": channels,
     "gated": gated,
     "startup": startup,
+    "bounds": bounds,
+    "models": models,
+    "training": training,
 }
 
 
@@ -170,15 +236,18 @@ def rendered(text: str) -> str:
 
 
 def main() -> int:
+    options = command_line(__doc__)
+    options.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is stale")
+    check = options.parse_args().check
     stale = []
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         new = rendered(text)
         if new != text:
             stale.append(path.name)
-            if "--check" not in sys.argv:
+            if not check:
                 path.write_text(new, encoding="utf-8")
-    if "--check" in sys.argv:
+    if check:
         print(f"not those of benchmarks/results: the tables of {', '.join(stale)}" if stale else "up to date")
         return int(bool(stale))
     return 0

@@ -270,7 +270,7 @@ def test_derivatives_are_activations():
 
 def test_sources():
     c, python = two.source("c", "bfloat16"), two.source("torch")
-    assert "act_load_bf16" in c
+    assert "act_load_bf16" in c or "act_widen_bf16" in c
     assert "void backward" in c
     namespace = {"torch": torch, "math": math}
     exec(python, namespace)

@@ -1,0 +1,54 @@
+"""The benchmark scripts: each says what it does, and those that take no long time run, on small samples."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")
+# Arguments that make a script short.
+SHORT = {
+    "memory_training": ("--steps", "1", "--seeds", "1"),
+    "gated": ("--quick", "--no-compile", "--only", "reglu"),
+    "speed": ("--quick", "--no-compile", "--only", "softsign"),
+}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a script as a user would, and gives what it prints and the topics that it would have saved."""
+    threads, saved = torch.get_num_threads(), []
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    import common  # type: ignore[import-not-found]  # only found beside the scripts
+
+    monkeypatch.setattr(common, "save", lambda topic, results, hardware=None: saved.append(topic))
+
+    def run(name: str, *arguments: str) -> tuple[str, list[str]]:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out, saved
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_answers_help_and_does_nothing(name, run, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(name, "--help")
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    assert text.startswith("usage:")
+    assert len(text.splitlines()) > 4
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_script_runs(name, run):
+    text, saved = run(name, *SHORT[name])
+    assert len(text.splitlines()) > 3
+    assert set(saved) <= {name}
