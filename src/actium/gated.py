@@ -1,10 +1,8 @@
 """`glu`: gated units, act(gate)·up in one pass, of two tensors or of the halves of one.
 
 Stage: Activation → [gated unit] → nn.Module. In: an activation. Out: a callable with a fused forward and backward that
-keeps its inputs and nothing else.
-
-The front door has the two wings of `op.py`: a plain dense tensor goes to a kernel behind an `autograd.Function`,
-everything else (functorch levels, duals, subclasses, compiling, exporting, meta) to torch operations.
+keeps its inputs and nothing else. It has the two wings of `op.py`: a plain dense tensor goes to a kernel behind a node
+of autograd, everything else (functorch levels, duals, subclasses, compiling, exporting, meta) to torch operations.
 """
 
 from __future__ import annotations
@@ -19,10 +17,11 @@ from torch import Tensor
 from actium.authoring import activation as trace_activation
 from actium.define import Activation
 from actium.errors import DeviceError, DtypeError, ParameterError, ShapeError
+from actium.kernels import front
 from actium.kernels.dispatch import Library
 from actium.kernels.halves import Halves, Kernels
-from actium.kernels.plain import is_compiling, is_grad_enabled, is_plain
-from actium.op import Op, ParameterValue, differentiable
+from actium.kernels.plain import is_compiling, is_dynamo_compiling, is_grad_enabled, is_plain
+from actium.op import Op, ParameterValue, any_gradients, differentiable
 from actium.symbolic.graph import Formula, mul, substitute, variable
 from actium.symbolic.latex import to_latex
 from actium.symbolic.parameters import Parameter
@@ -66,6 +65,7 @@ class GatedActivation:
         self.__doc__ = f"{self.name}({gate}, {up}) = {self.formula}"
         self.op = Op(self.formula, {p.name: p.init for p in activation.parameters}, self.name)
         self._kernels = Kernels(self.op.plan)
+        self._doors: dict[tuple[front.Kind, tuple[float, ...]], Any] = {}
         _ = self.op.eager_function  # made now, because torch.compile could not trace the making
 
     @property
@@ -128,6 +128,9 @@ class GatedActivation:
         self, gate: Tensor, up: Tensor, values: tuple[ParameterValue, ...], channel_dim: int | None = None
     ) -> Tensor:
         """The unit of two tensors, with the values of all parameters in order; raises as a call does."""
+        door = None if is_dynamo_compiling() else self._doors.get(("two", values))  # type: ignore[arg-type]
+        if door is not None and (y := door(gate, up)) is not None:
+            return y
         for t in (gate, up):
             if not isinstance(t, Tensor):
                 raise DtypeError(f"{self.name}: expected a tensor, got {type(t).__name__}; write dim=… by name")
@@ -135,7 +138,9 @@ class GatedActivation:
         if record is not None:  # the stand-in of a trace
             return record.apply_formula(self.formula, (gate, up), values)  # type: ignore[attr-defined]
         self._compare(gate, up)
-        return self.op.many((gate, up), values, channel_dim)
+        y = self.op.many((gate, up), values, channel_dim)
+        self._remember("two", gate, values)
+        return y
 
     def _compare(self, gate: Tensor, up: Tensor) -> None:
         if gate.shape != up.shape:
@@ -157,13 +162,39 @@ class GatedActivation:
         channel_dim: int | None = None,
     ) -> Tensor:
         """The unit of the halves of one tensor, with the values of all parameters in order; raises as a call does."""
+        door = None if is_dynamo_compiling() else self._doors.get(("halves", values))  # type: ignore[arg-type]
+        if door is not None and (y := door(x, dim, gate_is_first(self.name, gate))) is not None:
+            return y
         call = Halves(self.op, self._kernels, self._dimension(x, dim), gate_is_first(self.name, gate), channel_dim)
         if is_compiling() or not is_plain(x) or not all(type(p) is float or is_plain(p) for p in values):
             return self.op.many(call.split(x), values, channel_dim)
         self.op.check((x,) if all(type(p) is float for p in values) else call.split(x), values, channel_dim)
+        self._remember("halves", x, values)
         if is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in (x, *values)):
             return _FusedHalves.apply(call, x, *values)  # type: ignore[no-any-return]
         return call.forward(x, values)
+
+    def _remember(self, kind: front.Kind, x: Tensor, values: tuple[ParameterValue, ...]) -> None:
+        """Open the compiled front door for the next call with these numbers, where that is built.
+
+        Not with a 0: as a key, −0.0 would find that of 0.0.
+        """
+        numbers = tuple(p for p in values if type(p) is float)
+        if is_dynamo_compiling() or len(numbers) < len(values) or 0.0 in numbers:
+            return
+        if not x.is_cpu or x.dtype not in front.DTYPES:
+            return
+        library = self.op.kernels.library(x.dtype) if kind == "two" else self._kernels.library(x.dtype)
+        if library is None or front.module() is None:
+            return
+        if (door := self._doors.get((kind, numbers))) is None:
+            gradient = any_gradients if kind == "two" else functools.partial(_halves_gradient, self._kernels)
+            door = front.make(numbers, functools.partial(gradient, self.op, numbers), kind)
+            if len(self._doors) > 256:  # parameters that change all the time
+                self._doors.clear()
+            self._doors[kind, numbers] = door
+        kernels = library.flat() if isinstance(library, Library) else library
+        front.add(door, x.dtype, kernels.forward, kernels.backward)
 
     def _dimension(self, x: Tensor, dim: int) -> int:
         """`dim`, not negative, checked."""
@@ -340,9 +371,29 @@ class _FusedHalves(torch.autograd.Function):
         tensors = iter(rest)
         parameters = tuple(next(tensors) if f is None else f for f in ctx.floats)
         needed = ctx.needs_input_grad[1:]
-        if not is_grad_enabled() and is_plain(grad):
-            return None, *call.backward(x, grad, parameters, needed)
-        both = (needed[0], *needed)
-        found = differentiable(call.op, call.split(x), grad, parameters, call.channel_dim, both)
-        gate, up, *others = found
-        return None, None if gate is None or up is None else call.join(gate, up), *others
+        return None, *_gradients_of_halves(call, x, grad, parameters, needed)
+
+
+def _gradients_of_halves(
+    call: Halves, x: Tensor, grad: Tensor, parameters: tuple[ParameterValue, ...], needed: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """The gradients of the one tensor and of the parameters, for whatever autograd sends."""
+    if not is_grad_enabled() and is_plain(grad):
+        return call.backward(x, grad, parameters, needed)
+    both = (needed[0], *needed)
+    gate, up, *others = differentiable(call.op, call.split(x), grad, parameters, call.channel_dim, both)
+    return [None if gate is None or up is None else call.join(gate, up), *others]
+
+
+def _halves_gradient(
+    kernels: Kernels,
+    op: Op,
+    values: tuple[float, ...],
+    operands: tuple[Tensor, int, bool],
+    grad: Tensor,
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor | None]:
+    """What the compiled front door asks for: the gradient of the one tensor."""
+    x, dim, first = operands
+    needed = (*wanted, *(False for _ in values))
+    return (_gradients_of_halves(Halves(op, kernels, dim, first, None), x, grad, values, needed)[0],)

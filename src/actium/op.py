@@ -97,7 +97,7 @@ class Op:
         """The compiled front door for these numbers as parameters, if that was built."""
         key = repr(parameters)  # tells −0.0 from 0.0
         if key not in self._doors:
-            self._doors[key] = front.make(parameters, lambda x, grad: _any_gradient(self, parameters, x, grad))
+            self._doors[key] = front.make(parameters, functools.partial(any_gradients, self, parameters))
         if self._doors[key] is not None and 0.0 not in parameters:
             self._fronts[parameters] = self._doors[key]
         return self._doors[key]
@@ -263,12 +263,15 @@ def _bound(serial: Callable[..., None], values: Any) -> Callable[..., None]:
     return serial if values is None else functools.partial(serial, values)
 
 
-def _any_gradient(op: Op, parameters: tuple[float, ...], x: Tensor, grad: Tensor) -> Tensor | None:
-    """The input's gradient for whatever autograd sends."""
+def any_gradients(
+    op: Op, parameters: tuple[float, ...], inputs: tuple[Tensor, ...], grad: Tensor, wanted: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the inputs that want one, for whatever autograd sends."""
     if is_grad_enabled() or not is_plain(grad):
-        return differentiable(op, (x,), grad, parameters, None, (True,))[0]
+        return tuple(differentiable(op, inputs, grad, parameters, None, wanted))
     # y.sum().backward() sends one number, expanded.
-    return dispatch.backward(op, (x,), grad, parameters, None, (True, *(False for _ in parameters)))[0]
+    needed = (*wanted, *(False for _ in parameters))
+    return tuple(dispatch.backward(op, inputs, grad, parameters, None, needed)[: len(inputs)])
 
 
 def _flat_function(
@@ -308,11 +311,11 @@ def _flat_function(
                 or not grad.is_contiguous()
                 or grad.is_neg()
             ):
-                return _any_gradient(op, parameters, x, grad)
+                return any_gradients(op, parameters, (x,), grad, (True,))[0]
             try:
                 address = grad.data_ptr()
             except RuntimeError:  # a batched gradient has no memory of its own
-                return _any_gradient(op, parameters, x, grad)
+                return any_gradients(op, parameters, (x,), grad, (True,))[0]
             gradient = _empty_like(x)
             count = x.numel()
             if count < _SERIAL:

@@ -149,7 +149,7 @@ def test_an_error_in_the_general_gradient_reaches_the_caller(door):
     module = front.module()
     assert module is not None
 
-    def fails(x, grad):
+    def fails(operands, grad, wanted):
         raise ValueError("from the general way")
 
     silu = warm(formula("x * sigmoid(x)"))

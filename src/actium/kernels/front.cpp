@@ -1,30 +1,21 @@
-/* The shortest way from a tensor to a kernel and back: what op.py's FlatCall does, without an interpreter in between.
+/* The shortest way from tensors to a kernel and back: what op.py's FlatCall and gated.py do, without an interpreter in
+ * between.
  *
- * Stage: op -> [front] -> kernel. In: one plain, contiguous CPU tensor. Out: a tensor with its node in autograd's graph,
- * or None where anything else may be going on; the caller then takes the general way. Built on request (front.py)
+ * Stage: op -> [front] -> kernel. In: one or two plain, contiguous CPU tensors. Out: a tensor with its node in autograd's
+ * graph, or None where anything else may be going on; the caller then takes the general way. Built on request (front.py)
  * against the headers of the torch that is installed, and used by that one alone.
  *
  * The kernels of one activation are given as addresses; nothing here knows what they compute.
  */
 #include <Python.h>
 
-#include "recycling.h"
+#include "call.h"
 
-#include <ATen/EmptyTensor.h>
-#include <ATen/Parallel.h>
-#include <ATen/PythonTorchFunctionTLS.h>
-#include <ATen/TracerMode.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
-#include <c10/core/impl/TorchDispatchModeTLS.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/grad_mode.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/autograd/saved_variable.h>
-
-#include <array>
-#include <memory>
-#include <vector>
 
 namespace {
 
@@ -32,108 +23,64 @@ using torch::autograd::SavedVariable;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-constexpr int kFreshOutput = 1, kDtypes = 3;
-constexpr int64_t kSerial = 1 << 15; /* dispatch.SERIAL: below, a second thread costs more than it saves */
-
-using Forward = void (*)(const void*, void*, int64_t, const float*, int, int);
-using Backward = void (*)(const void*, const void*, void*, int64_t, const float*, int, int);
-
-struct Kernels {
-  Forward forward = nullptr;
-  Backward backward = nullptr;
-};
-
-/* One activation with numbers as parameters. */
-struct Call {
-  std::array<Kernels, kDtypes> kernels;
-  std::vector<float> values;
-  PyObject* gradient = nullptr; /* (x, grad) -> gradient, for everything that is not plain */
-  ~Call() {
-    /* The last node may go on a thread of autograd, or after the interpreter. */
-    if (gradient == nullptr || !Py_IsInitialized()) return;
-    PyGILState_STATE state = PyGILState_Ensure();
-    Py_DECREF(gradient);
-    PyGILState_Release(state);
-  }
-};
-
-int dtype_index(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kFloat: return 0;
-    case at::kBFloat16: return 1;
-    case at::kHalf: return 2;
-    default: return -1;
-  }
-}
-
-int threads_for(int64_t count) {
-  if (count < kSerial) return 1;
-  return static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(at::get_num_threads(), count / (kSerial / 2))));
-}
-
-/* Their own difference leaves the bits of backends. */
-bool is_within(c10::DispatchKeySet keys, c10::DispatchKeySet allowed) {
-  return (keys.raw_repr() & ~allowed.raw_repr()) == 0;
-}
-
-/* Neither a subclass, a wrapper of functorch, a view with a pending sign, nor on another device. */
-bool is_plain(const at::Tensor& t) {
-  constexpr c10::DispatchKeySet allowed({c10::DispatchKey::CPU, c10::DispatchKey::AutogradCPU,
-                                         c10::DispatchKey::AutocastCPU, c10::DispatchKey::ADInplaceOrView});
-  return is_within(t.key_set(), allowed) && t.is_contiguous() && !t._fw_grad(0).defined();
-}
-
-/* No mode and no transform watches this thread. */
-bool is_quiet() {
-  constexpr c10::DispatchKeySet usual = c10::default_included_set | c10::autocast_dispatch_keyset;
-  return is_within(c10::impl::tls_local_dispatch_key_set().included_, usual) && !c10::impl::dispatch_mode_enabled() &&
-      !at::impl::torch_function_mode_enabled() && !at::tracer::impl::is_dispatch_enabled();
-}
-
-at::Tensor fresh_like(const at::Tensor& x) {
-  auto& recycler = actium::Recycler::instance();
-  if (!recycler.takes(x.nbytes()))
-    return at::Tensor(at::detail::empty_strided_cpu(x.sizes(), x.strides(), x.scalar_type(), false));
-  constexpr c10::DispatchKeySet keys(c10::DispatchKey::CPU);
-  return at::Tensor(at::detail::empty_strided_generic(x.sizes(), x.strides(), &recycler, keys, x.scalar_type()));
-}
-
-/* What is recycled has its huge pages already. */
-int flags_for(const at::Tensor& x) {
-  return actium::Recycler::instance().takes(x.nbytes()) ? 0 : kFreshOutput;
+/* (x), (gate, up) or (x, dim, whether the gate is first): what a call got. */
+PyObject* operands_in_python(const Operands& in) {
+  PyObject* const x = THPVariable_Wrap(in.x[0]);
+  if (x == nullptr) return nullptr;
+  if (in.dim >= 0) return Py_BuildValue("(NnN)", x, static_cast<Py_ssize_t>(in.dim), PyBool_FromLong(in.gate_first));
+  if (in.count() == 1) return Py_BuildValue("(N)", x);
+  return Py_BuildValue("(NN)", x, THPVariable_Wrap(in.x[1]));
 }
 
 struct ActiumBackward : public torch::autograd::Node {
-  SavedVariable saved;
+  std::array<SavedVariable, 2> saved;
+  size_t count = 1;
+  int64_t dim = -1;
+  bool gate_first = true;
   std::shared_ptr<Call> call;
 
   variable_list apply(variable_list&& grads) override {
     std::lock_guard<std::mutex> lock(mutex_);
     const at::Tensor& grad = grads[0];
-    if (!grad.defined() || !task_should_compute_output(0)) return {Variable()};
-    const at::Tensor x = saved.unpack();
-    const int index = dtype_index(x.scalar_type());
-    const bool same = grad.scalar_type() == x.scalar_type() && grad.sizes() == x.sizes();
-    if (at::GradMode::is_enabled() || !same || !is_plain(grad) || !is_plain(x) || !is_quiet()) return {general(x, grad)};
-    at::Tensor result = fresh_like(x);
-    const int64_t count = x.numel();
-    call->kernels[index].backward(x.const_data_ptr(), grad.const_data_ptr(), result.data_ptr(), count,
-                                  call->values.data(), threads_for(count), flags_for(x));
-    return {result};
+    variable_list result(count);
+    bool any = false;
+    for (size_t k = 0; k < count; k++) any |= task_should_compute_output(k);
+    if (!grad.defined() || !any) return result;
+    Operands in{{}, dim, gate_first};
+    bool quick = !at::GradMode::is_enabled() && is_plain(grad) && is_quiet();
+    for (size_t k = 0; k < count; k++) {
+      in.x[k] = saved[k].unpack();
+      quick &= is_plain(in.x[k]);
+    }
+    quick &= grad.scalar_type() == in.x[0].scalar_type() && grad.sizes() == at::IntArrayRef(in.sizes());
+    if (!quick) return general(in, grad);
+    for (size_t k = 0; k < count; k++)
+      if (task_should_compute_output(k)) result[k] = fresh_like(in.x[k]);
+    backward(*call, in, grad, result);
+    return result;
   }
 
-  Variable general(const at::Tensor& x, const at::Tensor& grad) {
+  /* Through Python: gradient(operands, grad, (wanted, ...)) -> (gradient or None, ...). */
+  variable_list general(const Operands& in, const at::Tensor& grad) {
     PyGILState_STATE state = PyGILState_Ensure();
-    Variable result;
-    PyObject* first = THPVariable_Wrap(x);
-    PyObject* second = THPVariable_Wrap(grad);
-    PyObject* made = first && second && call->gradient ? PyObject_CallFunctionObjArgs(call->gradient, first, second, nullptr) : nullptr;
-    Py_XDECREF(first);
-    Py_XDECREF(second);
-    const bool good = made != nullptr && THPVariable_Check(made);
-    if (good) result = THPVariable_Unpack(made);
+    const auto size = static_cast<Py_ssize_t>(count);
+    PyObject *operands = operands_in_python(in), *wanted = PyTuple_New(size), *last = THPVariable_Wrap(grad);
+    bool good = operands != nullptr && wanted != nullptr && last != nullptr && call->gradient != nullptr;
+    for (Py_ssize_t k = 0; good && k < size; k++)
+      PyTuple_SET_ITEM(wanted, k, PyBool_FromLong(task_should_compute_output(static_cast<size_t>(k))));
+    PyObject* made = good ? PyObject_CallFunctionObjArgs(call->gradient, operands, last, wanted, nullptr) : nullptr;
+    Py_XDECREF(operands);
+    Py_XDECREF(wanted);
+    Py_XDECREF(last);
+    variable_list result(count);
+    good = made != nullptr && PyTuple_Check(made) && PyTuple_GET_SIZE(made) == size;
+    for (Py_ssize_t k = 0; good && k < size; k++) {
+      PyObject* item = PyTuple_GET_ITEM(made, k);
+      if (item != Py_None && (good = THPVariable_Check(item))) result[static_cast<size_t>(k)] = THPVariable_Unpack(item);
+    }
     Py_XDECREF(made);
     if (!good) {
+      if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a gradient is a tuple of tensors or None");
       python_error error; /* carries the exception to whoever called backward */
       error.persist();
       PyGILState_Release(state);
@@ -145,7 +92,7 @@ struct ActiumBackward : public torch::autograd::Node {
 
   void release_variables() override {
     std::lock_guard<std::mutex> lock(mutex_);
-    saved.reset_data();
+    for (SavedVariable& variable : saved) variable.reset_data();
   }
 
   std::string name() const override { return "ActiumBackward"; }
@@ -157,39 +104,64 @@ struct Front {
   std::shared_ptr<Call>* call;
 };
 
-at::Tensor run(const Front* self, const at::Tensor& x, const Kernels& kernels) {
-  const int64_t count = x.numel();
-  at::Tensor y = fresh_like(x);
-  if (count < kSerial) {
-    kernels.forward(x.const_data_ptr(), y.data_ptr(), count, (*self->call)->values.data(), 1, kFreshOutput);
+at::Tensor run(const std::shared_ptr<Call>& call, const Operands& in) {
+  at::Tensor y = in.output();
+  if (y.numel() < kSerial) {
+    forward(*call, in, y);
   } else {
     PyThreadState* state = PyEval_SaveThread();
-    kernels.forward(x.const_data_ptr(), y.data_ptr(), count, (*self->call)->values.data(), threads_for(count),
-                    flags_for(x));
+    forward(*call, in, y);
     PyEval_RestoreThread(state);
   }
-  if (at::GradMode::is_enabled() && x.requires_grad()) {
+  const bool needed = in.x[0].requires_grad() || (in.count() == 2 && in.x[1].requires_grad());
+  if (at::GradMode::is_enabled() && needed) {
     auto node = c10::make_intrusive<ActiumBackward>();
-    node->set_next_edges(torch::autograd::collect_next_edges(x));
-    node->call = *self->call;
-    node->saved = SavedVariable(x, false);
+    node->count = in.count();
+    node->set_next_edges(node->count == 1 ? torch::autograd::collect_next_edges(in.x[0])
+                                          : torch::autograd::collect_next_edges(in.x[0], in.x[1]));
+    for (size_t k = 0; k < node->count; k++) node->saved[k] = SavedVariable(in.x[k], false);
+    node->call = call;
+    node->dim = in.dim;
+    node->gate_first = in.gate_first;
     torch::autograd::set_history(y, node);
   }
   return y;
 }
 
+/* The operands of a call, if they are what this file is for: (x), (gate, up) or (x, dim, whether the gate is first). */
+bool operands_of(const Call& call, PyObject* const* args, Operands& in) {
+  if (!THPVariable_CheckExact(args[0]) || (call.kind == kTwo && !THPVariable_CheckExact(args[1]))) return false;
+  const at::Tensor& x = in.x[0] = THPVariable_Unpack(args[0]);
+  const int index = dtype_index(x.scalar_type());
+  if (index < 0 || call.kernels[static_cast<size_t>(index)].forward == nullptr || !is_plain(x) || !is_quiet())
+    return false;
+  if (call.kind == kTwo) {
+    const at::Tensor& up = in.x[1] = THPVariable_Unpack(args[1]);
+    return up.scalar_type() == x.scalar_type() && is_plain(up) && up.sizes() == x.sizes();
+  }
+  if (call.kind == kHalves) {
+    if (!PyLong_CheckExact(args[1]) || !PyBool_Check(args[2]) || x.numel() == 0) return false;
+    int beyond = 0;
+    const long dim = PyLong_AsLongAndOverflow(args[1], &beyond);
+    if (beyond != 0) return false;
+    in.dim = dim < 0 ? dim + x.dim() : dim;
+    in.gate_first = args[2] == Py_True;
+    return in.dim >= 0 && in.dim < x.dim() && x.size(in.dim) % 2 == 0;
+  }
+  return true;
+}
+
 PyObject* front_call(PyObject* object, PyObject* const* args, size_t nargsf, PyObject* names) {
-  const Front* self = reinterpret_cast<Front*>(object);
-  if (PyVectorcall_NARGS(nargsf) != 1 || names != nullptr) {
-    PyErr_SetString(PyExc_TypeError, "takes one tensor");
+  constexpr Py_ssize_t expected[] = {1, 2, 3};
+  const std::shared_ptr<Call>& call = *reinterpret_cast<const Front*>(object)->call;
+  if (PyVectorcall_NARGS(nargsf) != expected[call->kind] || names != nullptr) {
+    PyErr_Format(PyExc_TypeError, "takes %zd arguments", expected[call->kind]);
     return nullptr;
   }
-  if (!THPVariable_CheckExact(args[0])) Py_RETURN_NONE;
   try {
-    const at::Tensor& x = THPVariable_Unpack(args[0]);
-    const int index = dtype_index(x.scalar_type());
-    if (index < 0 || !(*self->call)->kernels[index].forward || !is_plain(x) || !is_quiet()) Py_RETURN_NONE;
-    return THPVariable_Wrap(run(self, x, (*self->call)->kernels[index]));
+    Operands in;
+    if (operands_of(*call, args, in)) return THPVariable_Wrap(run(call, in));
+    Py_RETURN_NONE;
   } catch (python_error& error) {
     error.restore();
   } catch (const std::exception& error) {
@@ -208,19 +180,25 @@ PyObject* front_add(PyObject* object, PyObject* args) {
     return nullptr;
   }
   Kernels& kernels = (*reinterpret_cast<Front*>(object)->call)->kernels[static_cast<size_t>(index)];
-  kernels.forward = reinterpret_cast<Forward>(forward);
-  kernels.backward = reinterpret_cast<Backward>(backward);
+  kernels.forward = reinterpret_cast<void*>(forward);
+  kernels.backward = reinterpret_cast<void*>(backward);
   Py_RETURN_NONE;
 }
 
-/* Front(values, gradient) */
+/* Front(values, gradient, kind) */
 PyObject* front_new(PyTypeObject* type, PyObject* args, PyObject*) {
   PyObject *values = nullptr, *gradient = nullptr;
-  if (!PyArg_ParseTuple(args, "O!O", &PyTuple_Type, &values, &gradient)) return nullptr;
+  int kind = kOne;
+  if (!PyArg_ParseTuple(args, "O!Oi", &PyTuple_Type, &values, &gradient, &kind)) return nullptr;
+  if (kind < 0 || kind >= kKinds) {
+    PyErr_SetString(PyExc_ValueError, "no such kind of call");
+    return nullptr;
+  }
   Front* self = reinterpret_cast<Front*>(type->tp_alloc(type, 0));
   if (self == nullptr) return nullptr;
   self->vectorcall = front_call;
   self->call = new std::shared_ptr<Call>(std::make_shared<Call>());
+  (*self->call)->kind = static_cast<Kind>(kind);
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(values); k++)
     (*self->call)->values.push_back(static_cast<float>(PyFloat_AsDouble(PyTuple_GET_ITEM(values, k))));
   Py_INCREF(gradient);

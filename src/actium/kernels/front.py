@@ -1,7 +1,7 @@
 """The compiled front door: `front.cpp` built once for the torch that is installed, and used where it was.
 
-Stage: op → [front] → kernels. In: an op's parameters and the addresses of its kernels. Out: a callable that takes one
-tensor, or None where nothing was built. At 64 elements it calls a kernel in a third of the time that Python needs.
+Stage: op → [front] → kernels. In: an op's parameters and the addresses of its kernels. Out: a callable that takes its
+tensors, or None where nothing was built. At 64 elements it calls a kernel in a third of the time that Python needs.
 
 It is built on request (`actium build`), because that takes half a minute of C++ compiler, torch's headers and those of
 Python, where a kernel takes 0.3 s of C compiler. Everything works without it, and has the same results.
@@ -19,7 +19,7 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,7 +30,11 @@ from actium.kernels.compiler import excerpt, invoke
 
 # The places of dtypes in front.cpp.
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-SOURCES = ("front.cpp", "recycling.h")
+# The numbers of what a door takes there.
+Kind = Literal["one", "two", "halves"]
+KINDS: dict[Kind, int] = {"one": 0, "two": 1, "halves": 2}
+Gradient = Callable[[tuple[Any, ...], Any, tuple[bool, ...]], tuple[Any, ...]]
+SOURCES = ("front.cpp", "call.h", "recycling.h")
 BUILD_SECONDS = 600.0
 # recycling.h decides by bytes; fewer elements than this cannot be enough of them.
 _MAY_RECYCLE = 1 << 18
@@ -86,19 +90,22 @@ def _load(path: Path) -> ModuleType:
     return made
 
 
-def make(parameters: tuple[float, ...], gradient: Callable[[Any, Any], Any]) -> Any | None:
+def make(parameters: tuple[float, ...], gradient: Gradient, kind: Kind = "one") -> Any | None:
     """A front door for an op with these numbers as parameters.
 
     Args:
         parameters: In the op's order.
-        gradient: (x, grad_output) → the input's gradient, for whatever the kernels cannot take.
+        gradient: (operands of the call, grad_output, which inputs want a gradient) → gradients or None, for whatever
+            the kernels cannot take.
+        kind: What it takes: "one" tensor, "two" of one shape, or one and whose "halves" along a dimension are the two,
+            as (tensor, dimension, whether the first half is the first input).
 
     Returns:
-        A callable: a tensor to a tensor with its place in autograd's graph, or to None where anything but one plain,
-        contiguous CPU tensor of a dtype that was added is concerned. None where nothing is built.
+        A callable: to a tensor with its place in autograd's graph, or to None where anything but plain, contiguous CPU
+        tensors of a dtype that was added are concerned. None where nothing is built.
     """
     found = module()
-    return None if found is None else found.Front(parameters, gradient)
+    return None if found is None else found.Front(parameters, gradient, KINDS[kind])
 
 
 def fresh_like(x: Tensor) -> Tensor:
@@ -176,8 +183,9 @@ def _compile(folder: Path) -> Path:
     ]
     code, output = invoke(command, folder, BUILD_SECONDS)
     if code != 0:
+        reason = next((line for line in output.splitlines() if "error:" in line), excerpt(output))
         raise KernelError(
-            f"the front door does not compile against torch {torch.__version__}, exit status {code}:\n"
-            f"{excerpt(output)}\nEverything works without it; calls of small tensors take longer."
+            f"the front door does not compile against torch {torch.__version__}, exit status {code}: everything works "
+            f"without it; calls of small tensors take longer.\n{reason}"
         )
     return folder / "front.so"
