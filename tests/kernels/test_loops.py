@@ -47,7 +47,7 @@ def test_loops_convert_themselves_to_the_same_bits(name, dtype, monkeypatch):
     monkeypatch.setattr(cpu, "has_long_vectors", lambda: True)
     found = run(name, x, grad)
     assert "act_narrow_" in found[2]
-    monkeypatch.setattr(cpu, "_converts", lambda kernel, dtype: None)
+    monkeypatch.setattr(cpu, "converts", lambda kernel, dtype: None)
     other = run(name, x, grad)
     assert "act_narrow_" not in other[2]
     assert same(found[0], other[0])

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -154,6 +156,30 @@ def test_the_other_kernels_recycle_too(size):
         result = make()
         assert result.data_ptr() == place
         assert torch.equal(result, right)
+
+
+def offered() -> int:
+    """Bytes whose pages the system may take (MADV_FREE)."""
+    lines = Path("/proc/self/smaps_rollup").read_text("utf-8").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("LazyFree:"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads what Linux says of its pages")
+def test_what_has_been_idle_for_a_second_is_offered_to_the_system():
+    size = 4 * MIB  # elements
+    block = front.fresh_like(torch.empty(size)).fill_(1.0)
+    before = offered()
+    del block
+    gc.collect()
+    assert offered() < before + MIB
+    time.sleep(1.2)
+    other = front.fresh_like(torch.empty(MIB))  # of another size: the first stays idle
+    assert offered() >= before + 3 * size
+    again = front.fresh_like(torch.empty(size)).fill_(2.0)
+    assert kept() == 0
+    assert offered() < before + MIB
+    assert torch.equal(again, torch.full((size,), 2.0))
+    del other
 
 
 def test_the_profiler_sees_the_memory():

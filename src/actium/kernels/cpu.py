@@ -30,7 +30,7 @@ def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
     """C text of a library with these kernels for one dtype."""
     parts = prelude(dtype)
     for kernel in kernels:
-        parts.append(compute(kernel, dtype != "float32", _converts(kernel, dtype)))
+        parts.append(compute(kernel, dtype != "float32", converts(kernel, dtype)))
         parts.append(_flat(kernel, dtype) if kernel.layout == "flat" else _rows(kernel, dtype))
     return "\n\n".join(parts) + "\n"
 
@@ -57,7 +57,7 @@ def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[
     Loops that convert take a multiple of ACT_WIDE elements, w; where there are not so many, the block is copied to
     where there is room. `apart` allows another order of the elements inside a block.
     """
-    if not apart or _converts(kernel, dtype) is None:
+    if not apart or converts(kernel, dtype) is None:
         return _io_of_floats(kernel, dtype, apart)
     last = kernel.inputs[-1]
     load = [f"const T *b_{n} = i_{n} + at;" for n in kernel.inputs]
@@ -74,7 +74,7 @@ def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[
     return "\n      ".join(load), "\n      ".join(store), [f"b_{n}" for n in kernel.inputs], outputs
 
 
-def _converts(kernel: Kernel, dtype: str) -> str | None:
+def converts(kernel: Kernel, dtype: str) -> str | None:
     """Which halves its loops convert, if they do.
 
     To and from float16 it is two instructions for a vector of numbers. To bfloat16 it is nine: at the end of a long
@@ -147,7 +147,7 @@ def _targets(kernel: Kernel) -> str:
 
 def _may_be_far(kernel: Kernel, dtype: str) -> bool:
     """Whether it pays to write around the caches: long loops that convert in registers gain nothing."""
-    return kernel.is_light or _converts(kernel, dtype) is None
+    return kernel.is_light or converts(kernel, dtype) is None
 
 
 def _far(kernel: Kernel, dtype: str) -> tuple[str, str, str, str]:
@@ -175,7 +175,7 @@ def _flat(kernel: Kernel, dtype: str) -> str:
     blocks = f"""static void {kernel.name}_blocks({_tensor_arguments(kernel)}, int64_t from, int64_t to, int64_t n,
     const float *p, int flags) {{
   (void)p;
-  {buffers(kernel, dtype, _converts(kernel, dtype))}
+  {buffers(kernel, dtype, converts(kernel, dtype))}
   {room}
   for (int64_t b = from; b < to; b++) {{
       const int64_t at = b * ACT_LANES;
@@ -229,17 +229,21 @@ def _rows(kernel: Kernel, dtype: str) -> str:
     return "\n\n".join((_long_rows(kernel, dtype), _short_rows(kernel, dtype), _rows_entry(kernel)))
 
 
+def sum_blocks(kernel: Kernel, dtype: str, to: str) -> list[str]:
+    """Statements that add up the first m of a block's w terms; `to` is an assignment, {0} in it the sum's number."""
+    # Of a padded block the terms behind its end are left out: the last ones have to be the last.
+    order = "if (w != m) act_in_order(s{0} + m / ACT_WIDE * ACT_WIDE); " if converts(kernel, dtype) == "bf16" else ""
+    return [f"{order}{to} act_tree_sum(s{{0}}, m);".format(k) for k in range(len(kernel.sums))]
+
+
 def _long_rows(kernel: Kernel, dtype: str) -> str:
     """One piece of a row of one channel: the parameters are numbers."""
     load, store, inputs, outputs = _io(kernel, dtype)
     uniform = "".join(f", p[{k}][c]" for k in range(len(kernel.parameters)))
-    # Of a padded block the terms behind its end are left out: the last ones have to be the last.
-    order = "if (w != m) act_in_order(s{0} + m / ACT_WIDE * ACT_WIDE); " if _converts(kernel, dtype) == "bf16" else ""
-    add = order + "acc[{0}] += act_tree_sum(s{0}, m);"
-    add_tree = "\n        ".join(add.format(k) for k in range(len(kernel.sums)))
+    add_tree = "\n        ".join(sum_blocks(kernel, dtype, "acc[{0}] +="))
     return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
-  {buffers(kernel, dtype, _converts(kernel, dtype))}
+  {buffers(kernel, dtype, converts(kernel, dtype))}
   const int64_t row = task / pieces, piece = task % pieces, c = row % channels;
   const int64_t per_piece = (length + pieces - 1) / pieces;
   const int64_t first = row * length + piece * per_piece;

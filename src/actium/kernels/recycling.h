@@ -4,8 +4,8 @@
  *
  * A fresh block costs a page fault for every page and a pass of zeroes over all of it, by the system: as much memory
  * traffic as the result itself. Training asks for the same sizes in every step, so what was freed is kept, up to a
- * limit, for the next result of about that size. While a large block is idle the system may take its pages
- * (MADV_FREE): under memory pressure it is free memory.
+ * limit, for the next result of about that size. The pages of a block that has been idle for a second are offered to the
+ * system (MADV_FREE) when the next one is taken or kept: under memory pressure they are free memory.
  */
 #ifndef ACTIUM_RECYCLING_H
 #define ACTIUM_RECYCLING_H
@@ -13,6 +13,7 @@
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -29,6 +30,12 @@ namespace actium {
 struct Block {
   void* data;
   size_t bytes;
+};
+
+struct Idle {
+  Block block;
+  std::chrono::steady_clock::time_point since;
+  bool offered; /* to the system */
 };
 
 class Recycler final : public c10::Allocator {
@@ -61,8 +68,8 @@ class Recycler final : public c10::Allocator {
 
  private:
   static constexpr size_t kHugePage = size_t{2} << 20, kDefaultMiB = 128;
-  /* MADV_FREE interrupts all cores, which is nothing beside a kernel over this many bytes. */
-  static constexpr size_t kReturned = size_t{8} << 20;
+  /* Offering 64 MiB takes 0.8 ms, a third of a kernel over as much: what a training step uses in turn is left alone. */
+  static constexpr std::chrono::seconds kPatience{1};
 
   explicit Recycler(size_t limit) : limit_(limit) {}
 
@@ -77,13 +84,14 @@ class Recycler final : public c10::Allocator {
   Block take(size_t bytes) {
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     if (!lock.owns_lock()) return fresh(bytes);
+    offer();
     auto best = idle_.end();
     for (auto at = idle_.begin(); at != idle_.end(); ++at) {
-      const bool fits = at->bytes >= bytes && at->bytes - bytes <= bytes / 8;
-      if (fits && (best == idle_.end() || at->bytes <= best->bytes)) best = at;
+      const bool fits = at->block.bytes >= bytes && at->block.bytes - bytes <= bytes / 8;
+      if (fits && (best == idle_.end() || at->block.bytes <= best->block.bytes)) best = at;
     }
     if (best == idle_.end()) return fresh(bytes);
-    const Block found = *best;
+    const Block found = best->block;
     idle_.erase(best);
     kept_ -= found.bytes;
     return found;
@@ -98,16 +106,26 @@ class Recycler final : public c10::Allocator {
   void keep(Block block) {
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     if (!lock.owns_lock() || !takes(block.bytes)) return release(block); /* one that was resized may have any size */
-#if defined(MADV_FREE)
-    if (block.bytes >= kReturned) madvise(block.data, block.bytes, MADV_FREE);
-#endif
-    idle_.push_back(block);
+    idle_.push_back({block, std::chrono::steady_clock::now(), false});
     kept_ += block.bytes;
     while (kept_ > limit_) {
-      kept_ -= idle_.front().bytes;
-      release(idle_.front());
+      kept_ -= idle_.front().block.bytes;
+      release(idle_.front().block);
       idle_.erase(idle_.begin());
     }
+    offer();
+  }
+
+  /* The oldest are the first, and the first have been offered before. */
+  void offer() {
+#if defined(MADV_FREE)
+    const auto now = std::chrono::steady_clock::now();
+    for (Idle& idle : idle_) {
+      if (now - idle.since < kPatience) break;
+      if (!idle.offered) madvise(idle.block.data, idle.block.bytes, MADV_FREE);
+      idle.offered = true;
+    }
+#endif
   }
 
   /* From mmap rather than malloc: a block has its own huge pages, and all of it goes back when it is released. */
@@ -131,7 +149,7 @@ class Recycler final : public c10::Allocator {
 
   const size_t limit_;
   std::mutex mutex_;
-  std::vector<Block> idle_; /* the oldest first */
+  std::vector<Idle> idle_; /* the oldest first */
   size_t kept_ = 0;
 };
 
