@@ -106,10 +106,15 @@ static inline const void *act_padded(void *room, const void *from, size_t bytes,
   return memcpy(room, from, bytes);
 }
 
-static inline int act_any(const int *flags) {
-  int any = 0;
-  for (int j = 0; j < ACT_WIDE; j++) any |= flags[j];
-  return any;
+/* The larger one in absolute value, as bits: they are in the order of the numbers, and NaN is above all of them. */
+ACT_FN int act_larger(int most, float x) {
+  const int bits = act_bits_(__builtin_fabsf(x));
+  return bits > most ? bits : most;
+}
+static inline int act_beyond(const int *most, float bound) {
+  int largest = 0;
+  for (int j = 0; j < ACT_WIDE; j++) largest = most[j] > largest ? most[j] : largest;
+  return largest > act_bits_(bound);
 }
 
 /* ACT_WIDE terms of bfloat16 that act_widen_bf16 took apart, in the order of the elements. */

@@ -29,7 +29,8 @@ def is_light(roots: tuple[Node, ...]) -> bool:
     return len(nodes) <= _MOST and all(node.is_bool or node.op in _LIGHT for node in nodes)
 
 
-def _literal(value: float) -> str:
+def literal(value: float) -> str:
+    """A number in C."""
     if value in (float("inf"), float("-inf")):
         return "(-__builtin_inff())" if value < 0 else "__builtin_inff()"
     number = f"{value.hex()}f"
@@ -74,7 +75,7 @@ def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -
         if node in text:
             continue
         if node.is_const:
-            text[node] = _literal(number_of(node))
+            text[node] = literal(number_of(node))
             continue
         if (node.op, narrow) in _IN_STEPS:
             known = [text[node.args[0]]]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from actium.errors import KernelError
 from actium.kernels.fission import Piece, pieces
-from actium.kernels.forms import expressions, is_light
+from actium.kernels.forms import expressions, is_light, literal
 from actium.kernels.midrange import Midrange
 from actium.symbolic.graph import IDENTIFIER, Node, where
 
@@ -122,37 +123,42 @@ def _function(
     style: _Style,
     head: str,
     roots: tuple[Node, ...],
-    condition: Node | None = None,
+    bounds: tuple[tuple[Node, float], ...] = (),
     cut: bool = True,
 ) -> str:
-    """A function that computes the roots for n elements, and returns whether the condition failed for any of them."""
-    wanted = roots if condition is None else (*roots, condition)
-    statements, results = expressions(wanted, _names(kernel, style), style.narrow)
+    """A function that computes the roots for n elements, and returns whether a bound was broken by any of them."""
+    names = _names(kernel, style)
+    once = {node for node, _ in bounds if node.op == "param" and not style.per_element}
+    moving = [(node, most) for node, most in bounds if node not in once]
+    statements, results = expressions((*roots, *(node for node, _ in moving)), names, style.narrow)
     loops = pieces(statements, results) if cut else [Piece((), tuple(statements), ())]
     text = [f"_Alignas(64) float a_{name}[ACT_LANES];" for piece in loops for name in piece.stores]
     text += [_loop_text(kernel, style, piece) for piece in loops[:-1]]
-    if condition is None:
-        text.append(_loop_text(kernel, style, loops[-1], results))
-    else:
-        lane = "0" if style.convert is None else "j"
-        flag = f"failed[{lane}] |= {results[-1]} ? 0 : 1;"
-        text.append("int failed[ACT_WIDE] = {0};")
-        text.append(_loop_text(kernel, style, loops[-1], results[:-1], flag))
-        text.append("return act_any(failed);")
+    # The largest of all elements is cheaper to find than whether each of them is within the bound.
+    lane = "0" if style.convert is None else "j"
+    notes = [f"most{k}[{lane}] = act_larger(most{k}[{lane}], {r});" for k, r in enumerate(results[len(roots) :])]
+    text += [f"int most{k}[ACT_WIDE] = {{0}};" for k in range(len(notes))]
+    text.append(_loop_text(kernel, style, loops[-1], results[: len(roots)], notes))
+    if bounds:
+        broken = [f"act_beyond(most{k}, {literal(most)})" for k, (_, most) in enumerate(moving)]
+        broken += [f"!(__builtin_fabsf({names[node]}) <= {literal(most)})" for node, most in bounds if node in once]
+        text.append(f"return {' | '.join(broken)};")
     arguments = ", ".join(kind + name for kind, name in _loop_arguments(kernel, style))
     lines = "\n  ".join(text)
     return f"static {head}({arguments}) {{\n  {lines}\n}}"
 
 
-def _loop_text(kernel: Kernel, style: _Style, piece: Piece, results: list[str] | None = None, flag: str = "") -> str:
-    """One loop over the elements of a block; the last one has the results."""
+def _loop_text(
+    kernel: Kernel, style: _Style, piece: Piece, results: Sequence[str] = (), notes: Sequence[str] = ()
+) -> str:
+    """One loop over the elements of a block; the last one has the results, and notes what is to be known of them."""
     at, count = style.index, len(kernel.outputs)
-    outputs, sums = (results or [])[:count], (results or [])[count:]
+    outputs, sums = results[:count], results[count:]
     place, kind, rounded = ("y{}[i]", "", "{}") if style.convert is None else ("f_y{}[j]", *_COLLECTED[style.convert])
     body = [*map(str, piece.statements), *(f"a_{name}[{at}] = {name};" for name in piece.stores)]
     body += [f"{place.format(k)} = {rounded.format(result)};" for k, result in enumerate(outputs)]
     body += [f"s{k}[{at}] = {result};" for k, result in enumerate(sums)]
-    body += [flag] * bool(flag)
+    body += notes
     names = set(_LEAF.findall("\n".join(body)))
     inputs = [n for n in kernel.inputs if f"in_{n}" in names]
     place = "x_{}[i]" if style.convert is None else "f_{}[j]"
@@ -182,10 +188,10 @@ def _two_loops(kernel: Kernel, style: _Style) -> str:
     A result must not replace an input before it is known that it stands: in place, it goes to a buffer first.
     """
     assert kernel.midrange is not None
-    name, condition = _loop_name(kernel, style), kernel.midrange.condition
+    name, condition, bounds = _loop_name(kernel, style), kernel.midrange.condition, kernel.midrange.bounds
     roots = (*kernel.outputs, *kernel.sums)
     chosen = tuple(where(condition, cheap, root) for cheap, root in zip(kernel.midrange.roots, roots, strict=True))
-    cheap = _function(kernel, style, f"inline int {name}_mid", kernel.midrange.roots, condition)
+    cheap = _function(kernel, style, f"inline int {name}_mid", kernel.midrange.roots, bounds)
     # Not inline: seldom called, it would only push the other's constants out of registers.
     whole = _function(kernel, style, f"__attribute__((noinline)) void {name}_all", chosen, cut=False)
     passed = [n for _, n in _loop_arguments(kernel, style)]

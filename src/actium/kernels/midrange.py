@@ -46,12 +46,17 @@ class Midrange:
     """The cheap form.
 
     Attributes:
-        condition: True where the form holds; false for NaN.
+        bounds: It holds where none of these nodes is larger than the number, in absolute value, nor NaN.
         roots: Lowered graphs.
     """
 
-    condition: Node
+    bounds: tuple[tuple[Node, float], ...]
     roots: tuple[Node, ...]
+
+    @functools.cached_property
+    def condition(self) -> Node:
+        """True where the form holds; false for NaN."""
+        return functools.reduce(both, (op("le", op("abs", node), const(most)) for node, most in self.bounds))
 
 
 class _Lowering(Lowering):
@@ -123,9 +128,8 @@ def midrange(roots: tuple[Node, ...], inputs: tuple[str, ...]) -> Midrange | Non
     for leaf in leaves:
         if not any(_is_multiple(node, leaf) for node in bounds):
             bounds[leaf] = _LARGEST
-    within = (op("le", op("abs", node), const(most)) for node, most in bounds.items())
     fractions = _Fractions(bounds)
-    return Midrange(functools.reduce(both, within), tuple(fractions.simplified(root) for root in lowered))
+    return Midrange(tuple(bounds.items()), tuple(fractions.simplified(root) for root in lowered))
 
 
 def _values(roots: tuple[Node, ...]) -> list[Node]:

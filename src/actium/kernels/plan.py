@@ -94,7 +94,7 @@ class Plan:
         if found is None or not names:
             return found
         gradient = variable(self._gradient_name())
-        return Midrange(found.condition, tuple(mul(gradient, root) for root in found.roots))
+        return Midrange(found.bounds, tuple(mul(gradient, root) for root in found.roots))
 
     def _finish(self, exact: Node, lowering: Lowering) -> Node:
         root = lowering.lower(exact)
