@@ -14,7 +14,7 @@ from common import command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "gated.md", ROOT / "docs" / "memory.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("accuracy", "gated", "memory", "speed")))
 
 
 def by_processor(topic: str) -> list[dict]:
@@ -211,6 +211,46 @@ def training() -> str:
     return "\n".join(lines) + f"\n\n{note} Measured {measured_on(result)}, by `benchmarks/memory_training.py`."
 
 
+def floor() -> str:
+    """Operations over measured peaks, and what kernels in the caches take."""
+    result = newest("floor")
+    dtypes = ("float32", "bfloat16", "float16")
+    lines = [f"| function | {' | '.join(dtypes)} |", "|---|---|---|---|"]
+    cells: dict[str, dict[str, dict]] = {}
+    for row in result["results"]["rows"]:
+        cells.setdefault(row["function"], {})[row["dtype"]] = row
+    for name, found in cells.items():
+        texts = [
+            f"{found[d]['floor']:.2f}, {found[d]['measured']:.2f} ({100 * found[d]['share']:.0f} %)" for d in dtypes
+        ]
+        lines.append(f"| {name} | {' | '.join(texts)} |")
+    note = "Forward and backward in the caches on one core, nanoseconds an element: the floor, measured (its share)."
+    return "\n".join(
+        [*lines, "", f"{note} {reachable(result)} Measured {measured_on(result)}, by `benchmarks/floor.py`."]
+    )
+
+
+def reachable(result: dict) -> str:
+    """What the grid's mean would be if every cell took its floor."""
+    grid = result["results"]["grid"]
+    if not grid:
+        return ""
+    means = "; ".join(f"{size} {m['measured']:.2f}× of {m['at the floor']:.2f}×" for size, m in grid.items())
+    call = result["results"]["autograd_microseconds"]
+    return f"Autograd's own work is {call:.1f} µs a call. Of the smooth grid against PyTorch, geometric means: {means}."
+
+
+def math_functions() -> str:
+    """The C functions over all encodings."""
+    result = newest("math_functions")
+    rows = sorted(result["results"], key=lambda row: row["ulp"], reverse=True)
+    lines = ["| function | largest error, ULP | at |", "|---|---|---|"]
+    for row in rows:
+        with_parameter = "" if row["parameter"] is None else f", parameter {row['parameter']:g}"
+        lines.append(f"| {row['function']} | {row['ulp']:.2f} | {row['at']}{with_parameter} |")
+    return "\n".join(lines) + f"\n\nMeasured {measured_on(result)}, by `benchmarks/math_functions.py`."
+
+
 TABLES = {
     "accuracy": accuracy,
     "speed": speed,
@@ -222,6 +262,8 @@ TABLES = {
     "bounds": bounds,
     "models": models,
     "training": training,
+    "floor": floor,
+    "math_functions": math_functions,
 }
 
 

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler on PATH"
 
 # Allowed ULP, a little above the largest error seen. Tightening is routine; loosening is a defect.
 BUDGET = {
-    "exp": 1.0, "exp2": 0.9, "expm1": 1.35, "log": 0.95, "log2": 1.65, "log1p": 1.2, "tanh": 1.3, "sinh": 1.65,
-    "cosh": 1.4, "tanhshrink": 1.5, "erf": 0.95, "erfc": 1.95, "sin": 1.6, "cos": 1.6,
+    "exp": 1.0, "exp2": 0.9, "expm1": 1.35, "log": 0.95, "log2": 1.15, "log1p": 1.2, "tanh": 1.3, "sinh": 1.4,
+    "cosh": 1.4, "tanhshrink": 1.5, "erf": 0.95, "erfc": 1.4, "sin": 1.25, "cos": 1.25,
     "atan": 1.35, "asinh": 0.51, "floor": 0.0, "sqrt": 0.5, "hypot1": 0.9, "sign": 0.0,
     "pow": 0.51, "expsq": 1.0, "min": 0.0, "max": 0.0,
 }  # fmt: skip
@@ -72,7 +72,11 @@ MUTANTS = {
     "expm1 coefficient": ("expm1", r"(ACT_C_EXPM1.*), 0\.5\d*f", r"\1, 0.50000048f"),
     "log coefficient": ("log1p", r"0\.3333321\d*f, -0\.5f", "0.3333381f, -0.5f"),
     "tanh coefficient": ("tanh", r"-0\.33333325\d*f", "-0.33333417f"),
-    "tail of erfc not compensated": ("erfc", r"a < ACT_INF \? ACT_FMA\(-w, a, 1\.0f\)", "a < ACT_INF ? 0.0f"),
+    "tail of erfc not compensated": (
+        "erfc",
+        r"a < ACT_INF \? ACT_FMA\(-act_erfcx_far_\(a\), a, 0\.564189613f\)",
+        "a < ACT_INF ? 0.0f",
+    ),
     "rounding of c x^2 lost": ("expsq", r"< 200\.0f \? low", "< 0.0f ? low"),
     "subnormal logarithm": ("log", r"\(x < ACT_TINY \? 23 : 0\)", "0"),
     "minimum loses NaN": ("min", r"\(\(a < b\) \| \(a != a\)\)", "(a < b)"),

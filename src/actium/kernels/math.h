@@ -42,9 +42,10 @@
 #define ACT_C_SINH 2.78221319e-06f, 0.000198428956f, 0.00833331048f, 0.166666672f
 #define ACT_C_ERF 8.00288472e-05f, -0.000805081858f, 0.00519246096f, -0.0268557407f, 0.112836257f, -0.376126289f, \
     0.128379166f
-#define ACT_C_ERFCX -9.80467739e-05f, 0.00038668589f, -0.00104043388f, 0.00278136064f, -0.00730038574f, 0.0181877073f, \
-    -0.0427077748f, 0.0937615111f, -0.190052614f, 0.349144757f
-#define ACT_C_TAIL -3555.37183f, 1939.99805f, -498.795685f, 88.6810379f, -14.6413002f, 2.99603009f, -0.999984682f
+#define ACT_C_ERFCX -0.000117423624f, 0.000391846086f, -0.00102380081f, 0.00277807587f, -0.00730519509f, \
+    0.0181883145f, -0.042707257f, 0.0937614813f, -0.190052629f, 0.349144757f
+#define ACT_C_TAIL 16625.4883f, -10834.6592f, 3230.54272f, -617.311646f, 94.6566238f, -14.8021593f, 2.99807692f, \
+    -0.999993443f
 #define ACT_C_ATAN -0.0017875476f, 0.0108873611f, -0.0311270021f, 0.0579065457f, -0.0840047523f, 0.109511748f, \
     -0.142640516f, 0.19998531f, -0.333332986f
 #define ACT_C_SIN 2.83268287e-06f, -0.000198530717f, 0.0083333794f, -0.166666672f
@@ -160,10 +161,11 @@ ACT_FN float act_log(float x) {
     return act_log_edge_(x, ACT_FMA(act_log_k_(x), ACT_LN2_HI, f + tail));
 }
 
+/* k + f log2(e) and its rounding errors apart: for k = 1 and f < 0 the sum is smaller than its terms. */
 ACT_FN float act_log2(float x) {
-    const float f = act_log_f_(x);
-    const float low = ACT_FMA(f, 1.92596303e-08f, act_log_tail_(f) * ACT_LOG2E);
-    return act_log_edge_(x, act_log_k_(x) + ACT_FMA(f, ACT_LOG2E, low));
+    const float f = act_log_f_(x), k = act_log_k_(x), p = f * ACT_LOG2E, sum = k + p;
+    const float lost = ACT_FMA(f, ACT_LOG2E, -p) + (k == 0.0f ? 0.0f : p - (sum - k));
+    return act_log_edge_(x, sum + ACT_FMA(f, 1.92596303e-08f, ACT_FMA(act_log_tail_(f), ACT_LOG2E, lost)));
 }
 
 /* 1 + x = 2^k (1 + f) with f = 2^-k x + (2^-k - 1) from x itself, so that the rounding of 1 + x only picks k.
@@ -204,33 +206,46 @@ ACT_FN float act_cosh(float x) {
     const float a = __builtin_fabsf(x), hi = act_exp_hi(a), lo = act_exp_lo(a);
     return ACT_FMA(0.5f * hi, lo, 0.5f / (hi * lo));
 }
+/* (e^a - e^-a) / 2 with e^a as 2^n and what is beyond it, so that its rounding does not come before the sum's. */
 ACT_FN float act_sinh(float x) {
-    const float a = __builtin_fabsf(x), z = a * a, hi = act_exp_hi(a), lo = act_exp_lo(a);
-    const float small = ACT_FMA(a * z, ACT_HORNER(3, z, ACT_C_SINH), a);
-    return __builtin_copysignf(a < 1.0f ? small : ACT_FMA(0.5f * hi, lo, -0.5f / (hi * lo)), x);
+    const float a = __builtin_fabsf(x), z = a * a, c = act_exp_clamp_(a), t = act_exp_t_(c), s1 = act_exp_s1_(t);
+    const float s2 = act_pow2_(act_exp_n_(t) - (act_exp_n_(t) >> 1) - 2), p = act_exp_pm1_(act_exp_r_(c, t, 0.0f));
+    const float half = ACT_FMA(p * s1, s2, ACT_FMA(s1, s2, -0.0625f / (ACT_FMA(p, s1, s1) * s2)));
+    return __builtin_copysignf(a < 1.0f ? ACT_FMA(a * z, ACT_HORNER(3, z, ACT_C_SINH), a) : half + half, x);
 }
 
 /* ---- normal distribution and error function ---- */
 
-/* For large a: (k + k_low) / a * (1 + z R(z)), z = square / a^2, with the rounding of 1 / a carried along. */
-ACT_FN float act_mills_far_(float a, float square, float k, float k_low) {
-    const float w = 1.0f / a, e = a < ACT_INF ? ACT_FMA(-w, a, 1.0f) : 0.0f, z = square * (w * w);
-    const float rest = ACT_FMA(k, ACT_FMA(ACT_HORNER(6, z, ACT_C_TAIL), z, e), k_low);
-    return ACT_FMA(k, w, w * rest);
+/* exp(a^2) erfc(a) for a >= 3/4 in two parts, the second the smaller. For large a they are k/a (1 + z R(z)), z = 1/(2 a^2)
+ * and k = 1/sqrt(pi), with the roundings of 1/a, k and k/a carried along. */
+#define ACT_FIRST_(a, b, c, d, e, f, g, h, i, j) j
+#define ACT_SECOND_(x, a, b, c, d, e, f, g, h, i, j) ACT_FMA(x, i, ((x) * (x)) * ACT_HORNER(7, x, a, b, c, d, e, f, g, h))
+#define ACT_FIRST(...) ACT_FIRST_(__VA_ARGS__)
+#define ACT_SECOND(x, ...) ACT_SECOND_(x, __VA_ARGS__)
+ACT_FN float act_erfcx_far_(float a) { return 0.564189613f * (1.0f / a); }
+ACT_FN float act_erfcx_high_(float a) { return a < 2.0f ? ACT_FIRST(ACT_C_ERFCX) : act_erfcx_far_(a); }
+ACT_FN float act_erfcx_low_(float a) {
+    const float v = a - 1.34375f, w = 1.0f / a, z = 0.5f * (w * w);
+    const float lost = a < ACT_INF ? ACT_FMA(-act_erfcx_far_(a), a, 0.564189613f) : 0.0f;
+    const float rest = ACT_FMA(0.564189613f, z * ACT_HORNER(7, z, ACT_C_TAIL), lost - 2.93176914e-08f);
+    return a < 2.0f ? ACT_SECOND(v, ACT_C_ERFCX) : w * rest;
 }
-/* q exp(c x^2), without the rounding of exp itself. */
-ACT_FN float act_times_expsq_(float q, float x, float c) {
-    const float y = act_expsq_y_(x, c), t = act_exp_t_(act_exp_clamp_(y));
-    return (ACT_FMA(q, act_exp_pm1_(act_expsq_r_(x, c, t)), q) * act_exp_s1_(t)) * act_exp_lo(y);
+/* (high + low) exp(-x^2) for x >= 0: e^r is 1 + r + more, and no part of the product is rounded before the sum is but
+ * the small ones; `lost` is the rounding of r. */
+ACT_FN float act_times_expsq_(float high, float low, float x) {
+    const float y = act_exp_clamp_(-x * x), t = act_exp_t_(y), n = t - ACT_MAGIC, big = ACT_FMA(n, -ACT_LN2_HI, y);
+    const float rest = x < 14.0f ? ACT_FMA(-x, x, x * x) : 0.0f, small = ACT_FMA(n, -ACT_LN2_LO, rest);
+    const float r = big + small, lost = (big - r) + small, more = ACT_HORNER(4, r, ACT_C_EXPM1) * (r * r);
+    const float parts = low + ACT_FMA(high, more, ACT_FMA(low, r + more, high * lost));
+    return ((high + ACT_FMA(high, r, parts)) * act_exp_s1_(t)) * act_exp_lo(-x * x);
 }
 ACT_FN float act_erf_small_(float a) { return ACT_FMA(a, ACT_HORNER(6, a * a, ACT_C_ERF), a); }
 /* erfc(a) for a >= 3/4. */
-ACT_FN float act_erfc_tail_(float a) {
-    const float v = a - 1.34375f, far = act_mills_far_(a, 0.5f, 0.564189613f, -2.93176914e-08f);
-    return act_times_expsq_(a < 2.125f ? ACT_HORNER(9, v, ACT_C_ERFCX) : far, a, -1.0f);
-}
+ACT_FN float act_erfc_tail_(float a) { return act_times_expsq_(act_erfcx_high_(a), act_erfcx_low_(a), a); }
+/* Below 3/4, 1 - a rounds once and erf(a) - a is small: 1 - erf(a) itself would lose a bit. */
 ACT_FN float act_erfc(float x) {
-    const float a = __builtin_fabsf(x), e = a < 0.75f ? 1.0f - act_erf_small_(a) : act_erfc_tail_(a);
+    const float a = __builtin_fabsf(x), s = 1.0f - a, lost = (1.0f - s) - a;
+    const float small = s + ACT_FMA(-a, ACT_HORNER(6, a * a, ACT_C_ERF), lost), e = a < 0.75f ? small : act_erfc_tail_(a);
     return x < 0.0f ? 2.0f - e : e;
 }
 ACT_FN float act_erf(float x) {
@@ -276,10 +291,12 @@ ACT_FN float act_trig_(float x, uint32_t quarter) {
     const uint64_t q = act_quadrants_(x);
     const uint32_t n = ((uint32_t)(q >> 32) + 0x20000000u) >> 30;
     const double high = (double)(int32_t)((uint32_t)(q >> 32) - (n << 30)), low = (double)(int32_t)((uint32_t)q >> 1);
-    const float reduced = (float)((high * 4294967296.0 + low * 2.0) * 3.4061215800865545e-19); /* pi/2 * 2^-62 */
-    const float a = __builtin_fabsf(x), r = a < 0.78f ? a : reduced, z = r * r;
+    const double exact = (high * 4294967296.0 + low * 2.0) * 3.4061215800865545e-19; /* pi/2 * 2^-62 */
+    const float reduced = (float)exact, a = __builtin_fabsf(x), r = a < 0.78f ? a : reduced, z = r * r;
+    const float rest = a < 0.78f ? 0.0f : (float)(exact - (double)reduced); /* of r */
     const uint32_t k = (a < 0.78f ? 0 : n) + quarter;
-    const float sine = ACT_FMA(r * z, ACT_HORNER(3, z, ACT_C_SIN), r), cosine = ACT_HORNER(4, z, ACT_C_COS);
+    const float sine = r + ACT_FMA(r * z, ACT_HORNER(3, z, ACT_C_SIN), rest);
+    const float cosine = ACT_HORNER(4, z, ACT_C_COS);
     const float value = k & 1 ? cosine : sine;
     const float result = k & 2 ? -value : value;
     return a < ACT_INF ? result : x - x;
