@@ -235,7 +235,8 @@ def reachable(result: dict) -> str:
     grid = result["results"]["grid"]
     if not grid:
         return ""
-    means = "; ".join(f"{size} {m['measured']:.2f}× of {m['at the floor']:.2f}×" for size, m in grid.items())
+    order = sorted(grid, key=lambda size: size == "all")
+    means = "; ".join(f"{size} {grid[size]['measured']:.2f}× of {grid[size]['at the floor']:.2f}×" for size in order)
     call = result["results"]["autograd_microseconds"]
     return f"Autograd's own work is {call:.1f} µs a call. Of the smooth grid against PyTorch, geometric means: {means}."
 
