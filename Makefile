@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 WORKERS ?= 2
 FORMULA ?= x * tanh(log(1 + exp(x)))
 # tables.py comes last: it writes what the others measured into README.md.
-BENCHMARKS ?= $(addprefix benchmarks/,accuracy.py overhead.py startup.py speed.py bandwidth.py channels.py tables.py)
+BENCHMARKS ?= $(addprefix benchmarks/,accuracy.py overhead.py startup.py speed.py bandwidth.py channels.py floor.py tables.py)
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -89,7 +89,7 @@ def train(memory: str, seed: int, steps: int, data: torch.Tensor, symbols: int) 
             curve.append(round(loss.item(), 4))
     held_out = torch.Generator().manual_seed(1234)
     with torch.no_grad():
-        final = statistics.mean(loss_of(model, *batch(rest, held_out)).item() for _ in range(40))
+        final = statistics.mean(loss_of(model, *batch(rest, held_out)).item() for _ in range(min(40, steps)))
     return curve, final
 
 

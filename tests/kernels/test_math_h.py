@@ -290,3 +290,11 @@ def test_headers_hold_the_coefficients_that_the_script_derives():
     script = ROOT / "benchmarks" / "fit_math.py"
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_builtins_of_one_compiler_are_asked_for_before_they_are_used():
+    text = "".join(path.read_text("utf-8") for path in sorted(HEADER.parent.glob("*.h")))
+    used = set(re.findall(r"__builtin_ia32_\w+(?=\()", text))
+    asked = set(re.findall(r"__has_builtin\((__builtin_ia32_\w+)\)", text))
+    assert used - asked == {"__builtin_ia32_sfence", "__builtin_ia32_movmskps256"}  # gcc and clang have these
+    assert used & asked

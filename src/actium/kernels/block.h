@@ -52,8 +52,14 @@ static inline void act_write_far(void *to, const void *from, size_t bytes) {
   size_t done = 0;
 #if defined(__AVX__)
   typedef float eight __attribute__((vector_size(32)));
-  for (; done + 32 <= bytes; done += 32)
-    __builtin_ia32_movntps256((float *)((char *)to + done), *(const eight *)((const char *)from + done));
+  for (; done + 32 <= bytes; done += 32) {
+    const eight *next = (const eight *)((const char *)from + done);
+#if __has_builtin(__builtin_ia32_movntps256) /* gcc's; the other one is clang's */
+    __builtin_ia32_movntps256((float *)((char *)to + done), *next);
+#else
+    __builtin_nontemporal_store(*next, (eight *)((char *)to + done));
+#endif
+  }
 #endif
   memcpy((char *)to + done, (const char *)from + done, bytes - done);
 }

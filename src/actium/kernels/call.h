@@ -128,9 +128,9 @@ struct Operands {
     return fresh(shape, c10::contiguous_strides(at::IntArrayRef(shape)), x[0].scalar_type(), x[0].nbytes() / 2);
   }
   /* The halves of data in the order of the kernel's arguments. */
-  std::array<char*, 2> halves(void* data) const {
-    char* const first = static_cast<char*>(data);
-    char* const second = first == nullptr ? nullptr : first + static_cast<size_t>(inner()) * x[0].element_size();
+  std::array<char*, 2> halves(const void* data) const {
+    char* const first = static_cast<char*>(const_cast<void*>(data)); /* an input's are only read */
+    char* const second = first + static_cast<size_t>(inner()) * x[0].element_size();
     return gate_first ? std::array{first, second} : std::array{second, first};
   }
 };
@@ -148,7 +148,7 @@ void forward(const Call& call, const Operands& in, const at::Tensor& y) {
                                          flags);
   } else {
     const int64_t inner = in.inner(), steps[] = {2 * inner, 2 * inner, inner};
-    const auto half = in.halves(x.data_ptr());
+    const auto half = in.halves(x.const_data_ptr());
     reinterpret_cast<HalvesForward>(kernel)(half[0], half[1], y.data_ptr(), count / inner, inner, steps, p, nullptr,
                                             threads, flags);
   }
@@ -169,7 +169,7 @@ void backward(const Call& call, const Operands& in, const at::Tensor& grad, cons
                                           address(to[0]), address(to[1]), count, p, threads, flags);
   } else {
     const int64_t inner = in.inner(), steps[] = {2 * inner, 2 * inner, inner, 2 * inner, 2 * inner};
-    const auto half = in.halves(x.data_ptr()), result = in.halves(to[0].data_ptr());
+    const auto half = in.halves(x.const_data_ptr()), result = in.halves(to[0].data_ptr());
     reinterpret_cast<HalvesBackward>(kernel)(half[0], half[1], grad.const_data_ptr(), result[0], result[1],
                                              count / inner, inner, steps, p, nullptr, threads, flags);
   }
