@@ -426,7 +426,7 @@ ACT_FN void act_store_bf16_apart(const float* restrict in, uint16_t* restrict ou
 /* ACT_WIDE halves to floats and back, for a loop that does it in registers, with vectors where the compiler has a type for
  * them: relu on float16 takes 0.10 ns an element that way, 0.21 through blocks (Zen 3). bfloat16 come apart, as above.
  * Vectors are as long as those of the loop: what is stored in two parts cannot be loaded as one before it has reached the
- * cache, and that wait made float16 kernels eight times slower on processors with 512-bit vectors. */
+ * cache, and that wait made float16 kernels five to eight times slower on processors with 512-bit vectors. */
 #if defined(__AVX512F__) && __has_builtin(__builtin_ia32_vcvtph2ps512_mask) && __has_builtin(__builtin_ia32_vcvtps2ph512_mask)
 #define ACT_VECTOR 16
 typedef float act_vector_ __attribute__((vector_size(64)));
