@@ -66,6 +66,7 @@ class GatedActivation:
         self.op = Op(self.formula, {p.name: p.init for p in activation.parameters}, self.name)
         self._kernels = Kernels(self.op.plan)
         self._doors: dict[tuple[front.Kind, tuple[float, ...]], Any] = {}
+        self._opened: set[tuple[Any, torch.dtype]] = set()  # keys of doors, and the formats that each knows
         _ = self.op.eager_function  # made now, because torch.compile could not trace the making
 
     @property
@@ -175,26 +176,24 @@ class GatedActivation:
         return call.forward(x, values)
 
     def _remember(self, kind: front.Kind, x: Tensor, values: tuple[ParameterValue, ...]) -> None:
-        """Open the compiled front door for the next call with these numbers, where that is built.
-
-        Not with a 0: as a key, −0.0 would find that of 0.0.
-        """
-        numbers = tuple(p for p in values if type(p) is float)
-        if is_dynamo_compiling() or len(numbers) < len(values) or 0.0 in numbers:
+        """Open the compiled front door for these numbers, where it is built; as a key, −0.0 would find that of 0.0."""
+        if is_dynamo_compiling() or front.module() is None or not x.is_cpu or x.dtype not in front.DTYPES:
             return
-        if not x.is_cpu or x.dtype not in front.DTYPES:
+        numbers = tuple(p for p in values if type(p) is float)
+        if len(numbers) < len(values) or 0.0 in numbers or ((kind, numbers), x.dtype) in self._opened:
             return
         library = self.op.kernels.library(x.dtype) if kind == "two" else self._kernels.library(x.dtype)
-        if library is None or front.module() is None:
+        if library is None:
             return
-        if (door := self._doors.get((kind, numbers))) is None:
-            gradient = any_gradients if kind == "two" else functools.partial(_halves_gradient, self._kernels)
-            door = front.make(numbers, functools.partial(gradient, self.op, numbers), kind)
+        if (kind, numbers) not in self._doors:
             if len(self._doors) > 256:  # parameters that change all the time
                 self._doors.clear()
-            self._doors[kind, numbers] = door
+                self._opened.clear()
+            gradient = any_gradients if kind == "two" else functools.partial(_halves_gradient, self._kernels)
+            self._doors[kind, numbers] = front.make(numbers, functools.partial(gradient, self.op, numbers), kind)
         kernels = library.flat() if isinstance(library, Library) else library
-        front.add(door, x.dtype, kernels.forward, kernels.backward)
+        front.add(self._doors[kind, numbers], x.dtype, kernels.forward, kernels.backward)
+        self._opened.add(((kind, numbers), x.dtype))
 
     def _dimension(self, x: Tensor, dim: int) -> int:
         """`dim`, not negative, checked."""

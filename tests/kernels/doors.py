@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sysconfig
+import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,3 +32,17 @@ def warm(activation: Activation, *dtypes: torch.dtype) -> Activation:
         activation(torch.zeros(3, dtype=dtype))
     assert activation._front(torch.ones(2, dtype=dtypes[0] if dtypes else torch.float32)) is not None
     return activation
+
+
+def assert_freed_when_nobody_holds_it(make: Callable[[], Any], x: torch.Tensor) -> None:
+    """Its op goes with the last tensor whose node needs it."""
+    made = make()
+    y = made(x)
+    gone = weakref.ref(made.op)
+    del made
+    gc.collect()
+    (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)  # the node still has what it needs
+    assert first.grad_fn is not None
+    del y, first
+    gc.collect()
+    assert gone() is None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
-
 import pytest
 import torch
-from doors import NEEDED, copy_of, warm
+from doors import NEEDED, assert_freed_when_nobody_holds_it, copy_of, warm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
@@ -181,17 +178,7 @@ def test_a_parameter_of_minus_zero_is_not_taken_for_zero(door):
 
 
 def test_an_activation_that_nobody_holds_is_freed(door):
-    silu = warm(formula("x * sigmoid(x)"))
-    x = torch.randn(3, requires_grad=True)
-    y = silu(x)
-    gone = weakref.ref(silu.op)
-    del silu
-    gc.collect()
-    (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)  # the node still has what it needs
-    assert first.grad_fn is not None
-    del y, first
-    gc.collect()
-    assert gone() is None
+    assert_freed_when_nobody_holds_it(lambda: warm(formula("x * sigmoid(x)")), torch.randn(3, requires_grad=True))
 
 
 def test_a_missing_or_broken_compiler_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):

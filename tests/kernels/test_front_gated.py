@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import gc
-import weakref
 
 import pytest
 import torch
-from doors import NEEDED, copy_of
+from doors import NEEDED, assert_freed_when_nobody_holds_it, copy_of
 
 import actium
 from actium.errors import ShapeError
 from actium.gated import GatedActivation
+from actium.kernels import front
 from samples import all_halves, assert_same_bits, sample, silu, swish
 
 pytestmark = NEEDED
@@ -179,17 +178,17 @@ def test_each_value_of_a_parameter_has_a_door_and_minus_zero_none(door):
 
 
 def test_a_unit_that_nobody_holds_is_freed(door):
-    unit = opened(silu)
-    x = sample(3, 6).requires_grad_()
-    y = unit(x)
-    gone = weakref.ref(unit.op)
-    del unit
-    gc.collect()
-    (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)  # the node still has what it needs
-    assert first.grad_fn is not None
-    del y, first
-    gc.collect()
-    assert gone() is None
+    assert_freed_when_nobody_holds_it(lambda: opened(silu), sample(3, 6).requires_grad_())
+
+
+def test_a_door_is_opened_once_for_each_format(compiled, monkeypatch):
+    added = []
+    monkeypatch.setattr(front, "add", lambda *about: added.append(about))
+    x = sample(4, 6)
+    for _ in range(2):
+        compiled(x.t())  # the general way
+        compiled(x.t(), x.t())
+    assert added == []
 
 
 def test_modules_use_it_and_are_compiled_without_it(door, fresh_dynamo):

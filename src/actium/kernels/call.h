@@ -12,11 +12,7 @@
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
-#include <ATen/PythonTorchFunctionTLS.h>
-#include <ATen/TracerMode.h>
 #include <ATen/core/Tensor.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
-#include <c10/core/impl/TorchDispatchModeTLS.h>
 #include <c10/util/strides.h>
 
 #include <array>
@@ -73,25 +69,6 @@ int dtype_index(at::ScalarType dtype) {
 int threads_for(int64_t count) {
   if (count < kSerial) return 1;
   return static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(at::get_num_threads(), count / (kSerial / 2))));
-}
-
-/* Their own difference leaves the bits of backends. */
-bool is_within(c10::DispatchKeySet keys, c10::DispatchKeySet allowed) {
-  return (keys.raw_repr() & ~allowed.raw_repr()) == 0;
-}
-
-/* Neither a subclass, a wrapper of functorch, a view with a pending sign, nor on another device. */
-bool is_plain(const at::Tensor& t) {
-  constexpr c10::DispatchKeySet allowed({c10::DispatchKey::CPU, c10::DispatchKey::AutogradCPU,
-                                         c10::DispatchKey::AutocastCPU, c10::DispatchKey::ADInplaceOrView});
-  return is_within(t.key_set(), allowed) && t.is_contiguous() && !t._fw_grad(0).defined();
-}
-
-/* No mode and no transform watches this thread. */
-bool is_quiet() {
-  constexpr c10::DispatchKeySet usual = c10::default_included_set | c10::autocast_dispatch_keyset;
-  return is_within(c10::impl::tls_local_dispatch_key_set().included_, usual) && !c10::impl::dispatch_mode_enabled() &&
-      !at::impl::torch_function_mode_enabled() && !at::tracer::impl::is_dispatch_enabled();
 }
 
 at::Tensor fresh(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype, size_t bytes) {
