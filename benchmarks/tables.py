@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from common import command_line
 
@@ -31,6 +33,14 @@ def by_processor(topic: str) -> list[dict]:
 def newest(topic: str) -> dict:
     """The latest result of a topic."""
     return by_processor(topic)[0]
+
+
+def by_function(rows: Iterable[dict], key: Callable[[dict], Any]) -> dict[str, dict[Any, dict]]:
+    """Rows by function and, within it, by what tells its cells apart."""
+    cells: dict[str, dict[Any, dict]] = {}
+    for row in rows:
+        cells.setdefault(row["function"], {})[key(row)] = row
+    return cells
 
 
 def measured_on(result: dict) -> str:
@@ -72,9 +82,7 @@ def accuracy() -> str:
 def speed() -> str:
     result, *others = by_processor("speed")
     sizes = ("64Ki", "1Mi", "8Mi")
-    cells: dict[str, dict[tuple[str, str], dict]] = {}
-    for row in result["results"]["rows"]:
-        cells.setdefault(row["function"], {})[row["size"], row["dtype"]] = row
+    cells = by_function(result["results"]["rows"], lambda row: (row["size"], row["dtype"]))
     lines = [
         f"| function | {' | '.join(f'{d} {s}' for d in ('fp32', 'bf16') for s in sizes)} | to torch.compile, 1Mi |",
         "|---|" + "---|" * 7,
@@ -115,10 +123,8 @@ def bandwidth() -> str:
     result = newest("bandwidth")
     dtypes = ("float32", "bfloat16", "float16")
     lines = [f"| function | {' | '.join(dtypes)} |", "|---|---|---|---|"]
-    cells: dict[str, dict[str, dict]] = {}
-    for row in result["results"]["rows"]:
-        if row["pass"] == "both":
-            cells.setdefault(row["function"], {})[row["dtype"]] = row
+    whole = (row for row in result["results"]["rows"] if row["pass"] == "both")
+    cells = by_function(whole, lambda row: row["dtype"])
     for name, found in cells.items():
         both = [(100 * found[d]["share_of_copy_torch"], 100 * found[d]["share_of_copy"]) for d in dtypes]
         lines.append(f"| {name} | {' | '.join(f'{theirs:.0f} % → **{ours:.0f} %**' for theirs, ours in both)} |")
@@ -216,9 +222,7 @@ def floor() -> str:
     result = newest("floor")
     dtypes = ("float32", "bfloat16", "float16")
     lines = [f"| function | {' | '.join(dtypes)} |", "|---|---|---|---|"]
-    cells: dict[str, dict[str, dict]] = {}
-    for row in result["results"]["rows"]:
-        cells.setdefault(row["function"], {})[row["dtype"]] = row
+    cells = by_function(result["results"]["rows"], lambda row: row["dtype"])
     for name, found in cells.items():
         texts = [
             f"{found[d]['floor']:.2f}, {found[d]['measured']:.2f} ({100 * found[d]['share']:.0f} %)" for d in dtypes

@@ -17,15 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from actium.errors import ChannelError, DeviceError, DtypeError, InplaceError, ParameterError
 from actium.kernels import dispatch, front
 from actium.kernels.dispatch import COMPUTE
 from actium.kernels.eager import compile_function
 from actium.kernels.plain import (
-    dispatch_modes,
-    functorch_level,
+    address_of_gradient,
     is_compiling,
     is_dynamo_compiling,
     is_grad_enabled,
@@ -300,21 +298,7 @@ def _flat_function(
         @staticmethod
         def backward(ctx: Any, grad: Tensor) -> Tensor | None:  # type: ignore[override]
             (x,) = ctx.saved_tensors
-            # What is_plain asks, less what a gradient that autograd hands out cannot be.
-            if (
-                is_dynamo_compiling()
-                or is_grad_enabled()
-                or type(grad) is not Tensor
-                or forward_ad._current_level >= 0
-                or functorch_level() is not None
-                or dispatch_modes()
-                or not grad.is_contiguous()
-                or grad.is_neg()
-            ):
-                return any_gradients(op, parameters, (x,), grad, (True,))[0]
-            try:
-                address = grad.data_ptr()
-            except RuntimeError:  # a batched gradient has no memory of its own
+            if (address := address_of_gradient(grad)) is None:
                 return any_gradients(op, parameters, (x,), grad, (True,))[0]
             gradient = _empty_like(x)
             count = x.numel()

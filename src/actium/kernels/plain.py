@@ -1,7 +1,7 @@
 """Whether a tensor is plain: dense memory that a kernel may read, with no transform of torch watching.
 
 Used by the front door, `op.py` and `define.py`. The names below are torch's own functions, looked up once; the shortest
-paths call them one by one, because a call into a helper costs there as much as the kernel.
+paths of a forward call them one by one, because a call into a helper costs there as much as the kernel.
 """
 
 from __future__ import annotations
@@ -38,3 +38,22 @@ def is_plain(x: Any) -> bool:
         and not x.is_neg()
         and not is_legacy_batched(x)
     )
+
+
+def address_of_gradient(grad: Tensor) -> int | None:
+    """Where a plain, contiguous gradient is: what `is_plain` asks, less what one from autograd cannot be."""
+    if (
+        is_dynamo_compiling()
+        or is_grad_enabled()
+        or type(grad) is not Tensor
+        or forward_ad._current_level >= 0
+        or functorch_level() is not None
+        or dispatch_modes()
+        or not grad.is_contiguous()
+        or grad.is_neg()
+    ):
+        return None
+    try:
+        return grad.data_ptr()
+    except RuntimeError:  # a batched gradient has no memory of its own
+        return None
