@@ -94,10 +94,49 @@ def largest_error(fit: Fit, coefficients: list[float]) -> float:
     return max(float(abs(fit.weight(x)) * abs(fit.target(x).mid() - horner(coefficients, x))) for x in xs)
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """Two tables: above / below near a function, in relative error; the highest coefficient below is 1 and left out."""
+
+    name: str
+    function: Function
+    high: float
+    above: int
+    below: int
+
+    def fit(self, below: list[float]) -> Fit:
+        """What is above the line, for a given denominator."""
+
+        def target(x: arb) -> arb:
+            return self.function(x) * horner([*below, 1.0], x)
+
+        return Fit(f"{self.name}_ABOVE", target, lambda x: 1 / target(x), 0.0, self.high, self.above)
+
+
+def denominator(ratio: Ratio) -> list[float]:
+    """The rounded coefficients below the line but the highest, lowest power first.
+
+    Multiplied out, above = function · below is linear; the errors are weighted by the denominator of the round before.
+    """
+    xs = nodes(0.0, ratio.high)
+    points = np.array([float(x) for x in xs])
+    values = np.array([float(ratio.function(x)) for x in xs])
+    above, below = points[:, None] ** np.arange(ratio.above + 1), points[:, None] ** np.arange(1, ratio.below + 1)
+    scale, found = np.ones(len(points)), np.zeros(ratio.below)
+    for _ in range(ROUNDS // 4):
+        basis = np.hstack([above, -values[:, None] * below]) / (values * scale)[:, None]
+        size = np.abs(basis).max(axis=0)
+        found = (lawson(basis / size, 1 / scale) / size)[ratio.above + 1 :]
+        scale = 1 + below @ found
+    return [float(np.float32(c / found[-1])) for c in (1.0, *found[:-1])]
+
+
 def stated(name: str, headers: str) -> list[float] | None:
     """A table of the headers, lowest power first."""
     found = re.search(rf"#define ACT_C_{name} ((?:-?[0-9.e+-]+f?(?:, |\b))+)", headers)
-    return [float(c.rstrip("f")) for c in reversed(found[1].split(", "))] if found else None
+    if not found:
+        return None
+    return [float(np.float32(c[:-1])) if c.endswith("f") else float(c) for c in reversed(found[1].split(", "))]
 
 
 def holds(fit: Fit, headers: str, coefficients: list[float], error: float) -> bool:
@@ -197,6 +236,11 @@ FITS = (
     Fit("MILLS_V", lambda v: mills_ratio(3.75, v), lambda v: 1 / mills_ratio(3.75, v), -1.0, 0.9999, 10),
     Fit("MILLS_V_H", lambda v: mills_ratio(2.5, v), lambda v: 1 / mills_ratio(2.5, v), -1.0, 0.9999, 6),
 )
+RATIOS = (
+    # Up to where kernels/midrange.py leaves the cheap form: sqrt(2) * 5.66 and 8.
+    Ratio("MILLS", mills, 8.001, 4, 5),
+    Ratio("MILLS_H", mills, 8.001, 2, 3),
+)
 
 
 def line(name: str, coefficients: list[float], suffix: str) -> str:
@@ -212,16 +256,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="fail if the headers hold other coefficients")
     check = parser.parse_args().check
-    text = "".join(header.read_text() for header in HEADERS)
-    headers = " ".join(text.replace("\\\n", " ").split())
+    headers = " ".join("".join(header.read_text() for header in HEADERS).replace("\\\n", " ").split())
     stale = []
+
+    def show(name: str, coefficients: list[float], error: float, suffix: str) -> None:
+        if not check:
+            print(f"/* {name}: relative error {error * 2**24:.3g} * 2^-24 before rounding */")
+            print(line(name, coefficients, suffix))
+
+    for ratio in RATIOS:
+        below = denominator(ratio)
+        coefficients, error = solve(ratio.fit(below))
+        others = [stated(f"{ratio.name}_{part}", headers) for part in ("BELOW", "ABOVE")]
+        if not all(others) or largest_error(ratio.fit(others[0]), others[1]) > 1.05 * error:
+            stale.append(ratio.name)
+        show(f"{ratio.name}_BELOW", below, error, "f")
+        show(f"{ratio.name}_ABOVE", coefficients, error, "f")
     for fit in FITS:
         coefficients, error = solve(fit)
-        text = line(fit.name, coefficients, "" if fit.double else "f")
         if not holds(fit, headers, coefficients, error):
             stale.append(fit.name)
-        if not check:
-            print(f"/* {fit.name}: relative error {error * 2**24:.3g} * 2^-24 before rounding */\n{text}")
+        show(fit.name, coefficients, error, "" if fit.double else "f")
     if check and stale:
         print("not in the headers:", ", ".join(stale))
         return 1

@@ -105,6 +105,8 @@ static double ref_mills(double a, double c) {
     X(mills_h, act_mills_of_h(act_mills_w_h(x)), ref_mills) \
     X(tanh_h, __builtin_copysignf(act_tanh_expm1_h(x) / (2.0f + act_tanh_expm1_h(x)), x), ref_tanh) \
     X(expm1n_h, act_expm1n_h(x), ref_expm1) \
+    X(mills_mid, act_mills_mid(x), ref_mills) \
+    X(mills_mid_h, act_mills_mid_h(x), ref_mills) \
     X(exp_mid, act_exp_mid(x), ref_exp) \
     X(expsq_mid, act_expsq_mid(x, c), ref_expsq) \
     X(expsq2_mid, act_expsq2_mid(x, c), ref_expsq) \

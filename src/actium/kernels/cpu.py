@@ -13,7 +13,6 @@ from __future__ import annotations
 from importlib.resources import files
 
 from actium.errors import KernelError
-from actium.kernels.compiler import has_long_vectors
 from actium.kernels.loops import Kernel, compute
 
 # How each dtype is stored, and its functions in math.h (none: it is computed in as it is).
@@ -30,7 +29,7 @@ def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
     """C text of a library with these kernels for one dtype."""
     parts = prelude(dtype)
     for kernel in kernels:
-        parts.append(compute(kernel, dtype != "float32", converts(kernel, dtype)))
+        parts.append(compute(kernel, dtype != "float32", converts(dtype)))
         parts.append(_flat(kernel, dtype) if kernel.layout == "flat" else _rows(kernel, dtype))
     return "\n\n".join(parts) + "\n"
 
@@ -42,23 +41,14 @@ def prelude(dtype: str) -> list[str]:
     return ['#include "block.h"', '#include "hot.h"', f"typedef {STORAGE[dtype][0]} T;"]
 
 
-def converter(dtype: str, apart: bool) -> str | None:
-    """The end of the name of what loads and stores blocks of a dtype; None where memory holds floats.
-
-    `apart` allows another order of the elements inside a block.
-    """
-    convert = STORAGE[dtype][1]
-    return f"{convert}_apart" if convert is not None and apart else convert
-
-
-def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[str], list[str]]:
+def _io(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:
     """Text that loads a block, text that stores it to e0, e1, …, and the addresses that the inner loop gets.
 
     Loops that convert take a multiple of ACT_WIDE elements, w; where there are not so many, the block is copied to
-    where there is room. `apart` allows another order of the elements inside a block.
+    where there is room.
     """
-    if not apart or converts(kernel, dtype) is None:
-        return _io_of_floats(kernel, dtype, apart)
+    if converts(dtype) is None:
+        return _io_of_floats(kernel, dtype)
     last = kernel.inputs[-1]
     load = [f"const T *b_{n} = i_{n} + at;" for n in kernel.inputs]
     if len(kernel.inputs) > 1:
@@ -74,18 +64,22 @@ def _io(kernel: Kernel, dtype: str, apart: bool = True) -> tuple[str, str, list[
     return "\n      ".join(load), "\n      ".join(store), [f"b_{n}" for n in kernel.inputs], outputs
 
 
-def converts(kernel: Kernel, dtype: str) -> str | None:
-    """Which halves its loops convert, if they do.
+def converts(dtype: str) -> str | None:
+    """Which halves the loops over a dtype convert, if they do: in registers, where a block of floats would cost more.
 
-    To and from float16 it is two instructions for a vector of numbers. To bfloat16 it is nine: at the end of a long
-    chain, they cost more than the way through a block of floats, unless there are 32 registers (12 % less then).
+    Loops with a value per element do not: they need the elements in order.
     """
+    return STORAGE[dtype][1]
+
+
+def number(parameter: str, dtype: str) -> str:
+    """A parameter as the loops over a dtype get it."""
+    return f"act_plain_nan({parameter})" if converts(dtype) == "bf16" else parameter
+
+
+def _io_of_floats(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:
+    """The same for loops over floats, which halves are widened to before and narrowed from after."""
     convert = STORAGE[dtype][1]
-    return convert if convert == "f16" or kernel.is_light or has_long_vectors() else None
-
-
-def _io_of_floats(kernel: Kernel, dtype: str, apart: bool) -> tuple[str, str, list[str], list[str]]:
-    convert = converter(dtype, apart)
     last = kernel.inputs[-1]
     load, store, inputs, outputs = ["const int w = m;"], [], [], []
     for name in kernel.inputs:
@@ -147,20 +141,18 @@ def _targets(kernel: Kernel) -> str:
 
 def _may_be_far(kernel: Kernel, dtype: str) -> bool:
     """Whether it pays to write around the caches: long loops that convert in registers gain nothing."""
-    return kernel.is_light or converts(kernel, dtype) is None
+    return kernel.is_light or converts(dtype) is None
 
 
 def _far(kernel: Kernel, dtype: str) -> tuple[str, str, str, str]:
     """Text for outputs that are written around the caches: room for a block; before, behind each block; at the end."""
     if not _may_be_far(kernel, dtype):
         return "", "", "", ""
-    # What comes from a block of its own waits for memory longer, so that looking ahead pays sooner.
-    when = "ACT_FAR" if STORAGE[dtype][1] is None else "ACT_AHEAD"
     outputs = range(len(kernel.outputs))
     soon = [f"act_read_soon(i_{n} + at + 2 * ACT_LANES, sizeof(T) * ACT_LANES);" for n in kernel.inputs]
     if len(kernel.inputs) > 1:
         soon[-1] = f"if (!(flags & ACT_ONE_GRADIENT)) {soon[-1]}"
-    before = [] if kernel.is_light else [f"if (flags & {when} && n - at > 3 * ACT_LANES) {{ {' '.join(soon)} }}"]
+    before = [] if kernel.is_light else [f"if (flags & ACT_FAR && n - at > 3 * ACT_LANES) {{ {' '.join(soon)} }}"]
     before += [f"if (flags & ACT_FAR && e{k}) e{k} = f{k};" for k in outputs]
     behind = [f"if (flags & ACT_FAR && o{k}) act_write_far(o{k} + at, f{k}, sizeof(T) * (size_t)m);" for k in outputs]
     room = [f"_Alignas(64) T f{k}[ACT_LANES]; (void)f{k};" for k in outputs]
@@ -171,11 +163,11 @@ def _far(kernel: Kernel, dtype: str) -> tuple[str, str, str, str]:
 def _flat(kernel: Kernel, dtype: str) -> str:
     load, store, inputs, outputs = _io(kernel, dtype)
     room, before, behind, last = _far(kernel, dtype)
-    values = "".join(f", p[{k}]" for k in range(len(kernel.parameters)))
+    values = "".join(f", {number(f'p[{k}]', dtype)}" for k in range(len(kernel.parameters)))
     blocks = f"""static void {kernel.name}_blocks({_tensor_arguments(kernel)}, int64_t from, int64_t to, int64_t n,
     const float *p, int flags) {{
   (void)p;
-  {buffers(kernel, dtype, converts(kernel, dtype))}
+  {buffers(kernel, dtype, converts(dtype))}
   {room}
   for (int64_t b = from; b < to; b++) {{
       const int64_t at = b * ACT_LANES;
@@ -232,18 +224,18 @@ def _rows(kernel: Kernel, dtype: str) -> str:
 def sum_blocks(kernel: Kernel, dtype: str, to: str) -> list[str]:
     """Statements that add up the first m of a block's w terms; `to` is an assignment, {0} in it the sum's number."""
     # Of a padded block the terms behind its end are left out: the last ones have to be the last.
-    order = "if (w != m) act_in_order(s{0} + m / ACT_WIDE * ACT_WIDE); " if converts(kernel, dtype) == "bf16" else ""
+    order = "if (w != m) act_in_order(s{0} + m / ACT_WIDE * ACT_WIDE); " if converts(dtype) == "bf16" else ""
     return [f"{order}{to} act_tree_sum(s{{0}}, m);".format(k) for k in range(len(kernel.sums))]
 
 
 def _long_rows(kernel: Kernel, dtype: str) -> str:
     """One piece of a row of one channel: the parameters are numbers."""
     load, store, inputs, outputs = _io(kernel, dtype)
-    uniform = "".join(f", p[{k}][c]" for k in range(len(kernel.parameters)))
+    uniform = "".join(f", {number(f'p[{k}][c]', dtype)}" for k in range(len(kernel.parameters)))
     add_tree = "\n        ".join(sum_blocks(kernel, dtype, "acc[{0}] +="))
     return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
-  {buffers(kernel, dtype, converts(kernel, dtype))}
+  {buffers(kernel, dtype, converts(dtype))}
   const int64_t row = task / pieces, piece = task % pieces, c = row % channels;
   const int64_t per_piece = (length + pieces - 1) / pieces;
   const int64_t first = row * length + piece * per_piece;
@@ -263,7 +255,7 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
 
 def _short_rows(kernel: Kernel, dtype: str) -> str:
     """Periods of all channels: the parameters are spread to a value per element."""
-    load, store, inputs, outputs = _io(kernel, dtype, apart=False)
+    load, store, inputs, outputs = _io_of_floats(kernel, dtype)
     elements = "".join(f", spread[{k}] + (at - row)" for k in range(len(kernel.parameters)))
     add_each = "\n        ".join(
         f"for (int i = 0; i < m; i++) acc[{k} * period + (at - row) + i] += (double)s{k}[i];"

@@ -108,7 +108,11 @@ _IN_STEPS = {
     ("mills", True): ("act_mills_w_h({0})", "act_mills_of_h({1})"),
 }
 _WITH_HALF = frozenset({"exp", "expm1", "exp_square"})
-_MIDRANGE = {"exp_mid": "act_exp_mid{half}({{0}})", "expsq_mid": "act_expsq_mid{half}({{0}}, {{1}})"}
+_MIDRANGE = {
+    "exp_mid": "act_exp_mid{half}({{0}})",
+    "expsq_mid": "act_expsq_mid{half}({{0}}, {{1}})",
+    "mills_mid": "act_mills_mid{half}({{0}})",
+}
 
 
 @dataclass(frozen=True)

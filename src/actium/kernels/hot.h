@@ -1,7 +1,7 @@
 /* The functions of the hot path under narrower promises than math.h's, and so in half the instructions.
  *
  * Stage: formula -> plan -> [kernel]. In: one float of the domain named beside each function, or NaN. Out: one float,
- * within 2 ULP (act_mills_of: 3.9) of the exact value; NaN for NaN. Outside its domain a function returns anything.
+ * within 2 ULP (act_mills_of: 3.9, act_mills_mid: 3.5) of the exact value; NaN for NaN. Outside its domain a function returns anything.
  *
  * act_expn*: exp for arguments that are never positive (e^-|x|, e^(-x^2/2)).
  * *_h: for kernels of half-precision tensors, whose results are rounded to 11 or 8 bits: relative error below 2^-15.
@@ -24,6 +24,16 @@
     0.00117705285f, 0.0374852195f, -0.151517779f, 0.352939963f, -0.58818841f, 0.750294089f
 #define ACT_C_MILLS_V_H 0.00194673869f, -0.000768207363f, -0.016064303f, 0.00888731144f, 0.131934136f, -0.43365398f, \
     0.706657708f
+/* mills(a) as above / below for a <= 8.001, which is where kernels/midrange.py leaves the cheap form; a^5 and a^3 have a
+ * factor of 1 below. */
+#define ACT_C_MILLS_ABOVE 0.398961604f, 4.17853355f, 19.6906395f, 48.8358994f, 58.4306374f
+#define ACT_C_MILLS_BELOW 10.4759779f, 50.3217201f, 133.277512f, 190.91362f, 116.861275f
+#define ACT_C_MILLS_H_ABOVE 0.399943918f, 1.86162305f, 3.52703142f
+#define ACT_C_MILLS_H_BELOW 4.7211585f, 9.35434151f, 7.0539794f
+
+/* Horner's scheme where the coefficient of x^(n + 1) is 1: a sum in place of the first product. */
+#define ACT_MONIC(n, x, ...) ACT_MONIC_(n, x, __VA_ARGS__)
+#define ACT_MONIC_(n, x, a, ...) ACT_H##n(x, (x) + (a), __VA_ARGS__)
 
 /* Even and odd powers apart: longer by one product than Horner's scheme, and twice as fast where nothing else is
  * waiting to be done. s = x^2. */
@@ -110,6 +120,10 @@ ACT_FN float act_expsq2_mid(float x, float c) {
     const float q = c * x, y = q * x;
     return act_expsq_mid_of_(y, ACT_FMA(q, x, -y));
 }
+/* Phi(-a) exp(a^2/2) for 0 <= a <= 8.001: five products less than act_mills_of. */
+ACT_FN float act_mills_mid(float a) {
+    return ACT_HORNER(4, a, ACT_C_MILLS_ABOVE) / ACT_MONIC(4, a, ACT_C_MILLS_BELOW);
+}
 
 /* log1p on [0, 1]. */
 ACT_FN float act_log1p_unit(float z) {
@@ -156,6 +170,9 @@ ACT_FN float act_exp_mid_h(float y) {
     return act_mid_scaled_(ACT_FMA(ACT_FMA(ACT_HORNER(2, r, ACT_C_EXPN_H), r, 1.0f), r, 1.0f), t);
 }
 ACT_FN float act_expsq_mid_h(float x, float c) { return act_exp_mid_h((c * x) * x); }
+ACT_FN float act_mills_mid_h(float a) {
+    return ACT_HORNER(2, a, ACT_C_MILLS_H_ABOVE) / ACT_MONIC(2, a, ACT_C_MILLS_H_BELOW);
+}
 ACT_FN float act_expsqn_h(float x, float c) { return act_expn_h((c * x) * x); }
 ACT_FN float act_log1p_unit_h(float z) { return ACT_FMA(z * z, ACT_HORNER(4, z, ACT_C_LOG1P_UNIT_H), z); }
 ACT_FN float act_mills_w_h(float a) { return 1.0f / (a + 2.5f); }

@@ -351,12 +351,15 @@ ACT_FN float act_pow(float x, float y) {
 /* ---- bfloat16 and binary16, as their encodings ---- */
 
 ACT_FN float act_from_bf16(uint16_t h) { return act_float_((int32_t)((uint32_t)h << 16)); }
-/* The encoding in the upper half, beneath it what was rounded away. */
+/* The encoding in the upper half, beneath it what was rounded away. NaN stays NaN if it is one that arithmetic makes or a
+ * widened bfloat16: the sum overflows for those alone whose first sixteen bits of the fraction are all 1. */
 ACT_FN uint32_t act_round_bf16_(float x) {
     const uint32_t i = (uint32_t)act_bits_(x);
-    return x != x ? 0x7fc00000u : i + 0x7fffu + ((i >> 16) & 1u);
+    return i + 0x7fffu + ((i >> 16) & 1u);
 }
-ACT_FN uint16_t act_to_bf16(float x) { return (uint16_t)(act_round_bf16_(x) >> 16); }
+ACT_FN uint16_t act_to_bf16(float x) { return x != x ? 0x7fc0u : (uint16_t)(act_round_bf16_(x) >> 16); }
+/* A parameter, which may be any NaN, for loops that round to bfloat16 without a look at it. */
+ACT_FN float act_plain_nan(float p) { return p != p ? __builtin_nanf("") : p; }
 /* Subnormal halves go through an integer, so that no subnormal float is ever an operand. */
 ACT_FN float act_from_f16(uint16_t h) {
     const uint32_t i = h & 0x7fffu, sign = (uint32_t)(h & 0x8000u) << 16, quiet = i > 0x7c00u ? 0x400000u : 0u;
@@ -397,34 +400,9 @@ ACT_BLOCK(act_store_bf16, float, uint16_t, act_to_bf16, )
 ACT_BLOCK(act_load_f16, uint16_t, float, act_from_f16, ACT_EIGHTS(act_v8h_, act_v8f_, __builtin_ia32_vcvtph2ps256(a)))
 ACT_BLOCK(act_store_f16, float, uint16_t, act_to_f16, ACT_EIGHTS(act_v8f_, act_v8h_, __builtin_ia32_vcvtps2ph256(a, 0)))
 
-/* The same in an order that is faster: elements 0, 2, 4, … first, then 1, 3, 5, …, and of an odd number the last one at
- * the end. Two bfloat16 are the halves of 32 bits, so that neither way needs a shuffle: relu takes 0.17 ns an element
- * instead of 0.31 (Zen 3). For loops in which an element's place does not matter. */
-ACT_FN void act_load_bf16_apart(const uint16_t* restrict in, float* restrict out, int n) {
-    const int half = n / 2;
-    float* restrict odd = out + half;
-    for (int i = 0; i < half; i++) {
-        uint32_t two;
-        __builtin_memcpy(&two, in + 2 * i, sizeof two);
-        out[i] = act_float_((int32_t)(two << 16));
-        odd[i] = act_float_((int32_t)(two & 0xffff0000u));
-    }
-    if (n & 1) out[n - 1] = act_from_bf16(in[n - 1]);
-}
-ACT_FN void act_store_bf16_apart(const float* restrict in, uint16_t* restrict out, int n) {
-    const int half = n / 2;
-    const float* restrict odd = in + half;
-    for (int i = 0; i < half; i++) {
-        const uint32_t two = (act_round_bf16_(in[i]) >> 16) | (act_round_bf16_(odd[i]) & 0xffff0000u);
-        __builtin_memcpy(out + 2 * i, &two, sizeof two);
-    }
-    if (n & 1) out[n - 1] = act_to_bf16(in[n - 1]);
-}
-#define act_load_f16_apart act_load_f16
-#define act_store_f16_apart act_store_f16
-
 /* ACT_WIDE halves to floats and back, for a loop that does it in registers, with vectors where the compiler has a type for
- * them: relu on float16 takes 0.10 ns an element that way, 0.21 through blocks (Zen 3). bfloat16 come apart, as above.
+ * them: relu on float16 takes 0.10 ns an element that way, 0.21 through blocks (Zen 3). bfloat16 come apart, elements 0, 2,
+ * 4, … first, then 1, 3, 5, …: two of them are the halves of 32 bits, so that neither way needs a shuffle.
  * Vectors are as long as those of the loop: what is stored in two parts cannot be loaded as one before it has reached the
  * cache, and that wait made float16 kernels five to eight times slower on processors with 512-bit vectors. */
 #if defined(__AVX512F__) && __has_builtin(__builtin_ia32_vcvtph2ps512_mask) && __has_builtin(__builtin_ia32_vcvtps2ph512_mask)

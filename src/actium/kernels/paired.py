@@ -25,7 +25,7 @@ def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
     parts = [*cpu.prelude(dtype), '#include "paired.h"']
     for kernel in kernels:
         parts += [
-            compute(kernel, dtype != "float32", cpu.converts(kernel, dtype)),
+            compute(kernel, dtype != "float32", cpu.converts(dtype)),
             _blocks(kernel, dtype),
             _entry(kernel),
         ]
@@ -57,49 +57,31 @@ def _io(kernel: Kernel, dtype: str) -> tuple[list[str], list[str], list[str]]:
         before.append(f"T *e{k} = o{k} ? o{k} + row * {step} + column : NULL;")
         before.append(f"T *d{k} = e{k} && w == m && (rows == 1 || {step} == width) ? e{k} : g{k};")
         after.append(f"if (e{k} && d{k} != e{k}) act_copy_rows(e{k}, {step}, d{k}, width, rows, width);")
-    if cpu.converts(kernel, dtype) is None:
-        return _io_of_floats(kernel, dtype, before, after)
-    last, load = kernel.inputs[-1], ["const int w = (m + ACT_WIDE - 1) / ACT_WIDE * ACT_WIDE;"]
+    padded = cpu.converts(dtype) is not None
+    last = kernel.inputs[-1]
+    load = [f"const int w = {'(m + ACT_WIDE - 1) / ACT_WIDE * ACT_WIDE' if padded else 'm'};"]
     for name, run in _runs(kernel).items():
         one = f"flags & ACT_ONE_GRADIENT ? one_{name} : " if name == last else ""
         load.append(f"const T *b_{name} = {one}{run};")
-        load.append(f"if (w != m) b_{name} = act_padded(w_{name}, b_{name}, sizeof(T) * (size_t)m, sizeof w_{name});")
+        if padded:
+            room = f"w_{name}, b_{name}, sizeof(T) * (size_t)m, sizeof w_{name}"
+            load.append(f"if (w != m) b_{name} = act_padded({room});")
     addresses = [*(f"b_{n}" for n in kernel.inputs), *(f"d{k}" for k in range(len(kernel.outputs)))]
     return load + before, after, addresses
-
-
-def _io_of_floats(
-    kernel: Kernel, dtype: str, before: list[str], after: list[str]
-) -> tuple[list[str], list[str], list[str]]:
-    """The same for loops over floats, which halves are widened to before and narrowed from after."""
-    convert, last = cpu.converter(dtype, apart=True), kernel.inputs[-1]
-    load = ["const int w = m;"]
-    for name, run in _runs(kernel).items():
-        direct = run if convert is None else f"act_load_{convert}({run}, w_{name}, m), w_{name}"
-        if name == last:
-            load.append(f"const float *b_{name} = one_{name};")
-            load.append(f"if (!(flags & ACT_ONE_GRADIENT)) b_{name} = ({direct});")
-        else:
-            load.append(f"const float *b_{name} = ({direct});")
-    places = [f"d{k}" if convert is None else f"z{k}" for k in range(len(kernel.outputs))]
-    stores = [
-        f"if (e{k}) act_store_{convert}(z{k}, d{k}, m);" for k in range(len(kernel.outputs)) if convert is not None
-    ]
-    return load + before, stores + after, [*(f"b_{n}" for n in kernel.inputs), *places]
 
 
 def _blocks(kernel: Kernel, dtype: str) -> str:
     before, after, addresses = _io(kernel, dtype)
     sums = [f"s{k}" for k in range(len(kernel.sums))]
     after += cpu.sum_blocks(kernel, dtype, f"parts[b * {len(sums)} + {{0}}] =")
-    values = [f"p[{k}]" for k in range(len(kernel.parameters))]
+    values = [cpu.number(f"p[{k}]", dtype) for k in range(len(kernel.parameters))]
     runs = [f"g_{n}" for n in kernel.inputs] + [f"g{k}" for k in range(len(kernel.outputs))]
     gathered = "\n  ".join(f"_Alignas(64) T {name}[ACT_LANES];" for name in runs)
     call = f"{kernel.name}_uniform({', '.join([*addresses, *sums, 'w', *values])});"
     body = "\n      ".join([*before, call, *after])
     return f"""static void {kernel.name}_blocks({_arguments(kernel)}, int64_t from, int64_t to, int flags) {{
   (void)p; (void)parts;
-  {cpu.buffers(kernel, dtype, cpu.converts(kernel, dtype))}
+  {cpu.buffers(kernel, dtype, cpu.converts(dtype))}
   {gathered}
   const act_cut cut = act_cut_of(outer, inner);
   for (int64_t b = from; b < to; b++) {{

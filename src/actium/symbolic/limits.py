@@ -165,6 +165,7 @@ _IEEE: dict[str, Callable[..., Any]] = {
     "expsq_mid": _expsq,
     "expsq_lo": lambda u, c: _lo(c * u * u),
     "mills": lambda u: np.float64(math.nan if math.isnan(u) else 0.0 if math.isinf(u) else 0.4),
+    "mills_mid": lambda u: np.float64(math.nan if math.isnan(u) else 0.0 if math.isinf(u) else 0.4),
     "lt": np.less,
     "le": np.less_equal,
     "gt": np.greater,

@@ -77,10 +77,10 @@ def _tail(u: Node, falling: Node, whole: float, falls_above: bool) -> Node:
 
 def ndtr(u: Node) -> Node:
     """Φ(u) from the scaled Mills ratio m: m(|u|)·e^(−u²/2) on the falling side."""
-    return _tail(u, op("mills", op("abs", u)) * exp_square(u, const(-0.5)), 1.0, falls_above=False)
+    return _tail(u, op("mills_mid", op("abs", u)) * exp_square(u, const(-0.5)), 1.0, falls_above=False)
 
 
 def erfc(u: Node) -> Node:
     """2m(√2·u)·e^(−u²) for u ≥ 0."""
-    mills = op("mills", op("sqrt", const(2.0)) * op("abs", u))
+    mills = op("mills_mid", op("sqrt", const(2.0)) * op("abs", u))
     return _tail(u, 2.0 * mills * exp_square(u, const(-1.0)), 2.0, falls_above=True)

@@ -355,6 +355,7 @@ def _machine_only(P: type[Primitive]) -> list[Primitive]:
         P("expsq_hi", 2, None, "act_expsq_hi({0}, {1})", "", internal=True),
         P("expsq_lo", 2, None, "act_expsq_lo({0}, {1})", "", internal=True),
         P("mills", 1, None, "act_mills({0})", "", internal=True),
+        P("mills_mid", 1, None, "act_mills_mid({0})", "", internal=True),
         P("exp_mid", 1, None, "act_exp_mid({0})", "", internal=True),
         P("expsq_mid", 2, None, "act_expsq_mid({0}, {1})", "", internal=True),
     ]

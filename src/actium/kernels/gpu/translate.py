@@ -55,7 +55,7 @@ BUILTINS: dict[str, tuple[str, str, str]] = {
 _PACKED = {"act_bits_": "fi", "act_float_": "if", "act_bits_d_": "dq", "act_double_": "qd"}
 COPY_SIGN = "__builtin_copysignf"
 # Macros of polynomials: their arguments appear many times in what they stand for.
-POLYNOMIALS = ("ACT_HORNER", "ACT_ESTRIN")
+POLYNOMIALS = ("ACT_HORNER", "ACT_ESTRIN", "ACT_MONIC")
 
 
 @dataclass(frozen=True)
