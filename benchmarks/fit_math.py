@@ -185,6 +185,11 @@ def shrink_series(z: arb) -> arb:
     return ((x - x.tanh()) / (x * z) - arb(1) / 3) / z
 
 
+def shrink_ratio(z: arb) -> arb:
+    """(x - tanh x) / x^3, z = x^2."""
+    return arb(1) / 3 + z * shrink_series(z)
+
+
 def odd(name: str, f: Function, high: float, degree: int) -> Fit:
     """(f(x) - x) / x^3 as a polynomial in z = x^2, in relative error of f."""
     return Fit(
@@ -218,7 +223,7 @@ FITS = (
     Fit("EXP2", lambda r: (arb(2) ** r - 1) / r, lambda r: r / arb(2) ** r, -0.501, 0.501, 5),
     Fit("LOG", log1p_rest, lambda f: f**2 / f.log1p(), -0.3334, 0.3334, 8, fixed=(-0.5,)),
     odd("TANH", lambda x: x.tanh(), 0.49, 5),
-    Fit("TANHSHRINK", shrink_series, lambda z: z / (arb(1) / 3 + z * shrink_series(z)), 0.0, 1.45, 7),
+    Fit("TANHSHRINK", shrink_series, lambda z: z / shrink_ratio(z), 0.0, 1.45, 7),
     odd("SINH", lambda x: x.sinh(), 1.0, 3),
     Fit("ERF", lambda z: z.sqrt().erf() / z.sqrt() - 1, lambda z: z.sqrt() / z.sqrt().erf(), 0.0, 0.91, 6),
     Fit("ERFCX", lambda v: erfcx(v + 1.34375), lambda v: 1 / erfcx(v + 1.34375), -0.59375, 0.6563, 9),
@@ -232,6 +237,7 @@ FITS = (
     Fit("EXPN_H", exp_rest, lambda r: r**2 / r.exp(), -0.3475, 0.3475, 2),
     Fit("EXPM1_H", exp_rest, lambda r: r**2 / r.expm1(), -0.3475, 0.3475, 3),
     Fit("LOG1P_UNIT", log1p_rest, lambda z: z**2 / z.log1p(), 0.0, 1.0, 8),
+    Fit("TANHSHRINK_H", shrink_ratio, lambda z: 1 / shrink_ratio(z), 0.0, 1.001, 4),
     Fit("LOG1P_UNIT_H", log1p_rest, lambda z: z**2 / z.log1p(), 0.0, 1.0, 4),
     Fit("MILLS_V", lambda v: mills_ratio(3.75, v), lambda v: 1 / mills_ratio(3.75, v), -1.0, 0.9999, 10),
     Fit("MILLS_V_H", lambda v: mills_ratio(2.5, v), lambda v: 1 / mills_ratio(2.5, v), -1.0, 0.9999, 6),

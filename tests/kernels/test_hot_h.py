@@ -22,7 +22,7 @@ MIDRANGE, MIDRANGE_ROOT = ((0, 0x42200000), (0x80000000, 0xC2200000)), ((0, 0x40
 DOMAIN = {
     "expn": NOT_POSITIVE, "expsqn": ALL, "log1p_unit": UNIT, "mills": NOT_NEGATIVE, "tanh_by_expm1": ALL,
     "expn_h": NOT_POSITIVE, "expsqn_h": ALL, "log1p_unit_h": UNIT, "mills_h": NOT_NEGATIVE, "tanh_h": ALL,
-    "expm1n": NOT_POSITIVE, "expm1n_h": NOT_POSITIVE,
+    "expm1n": NOT_POSITIVE, "expm1n_h": NOT_POSITIVE, "tanhshrink_h": ALL,
     "exp_mid": MIDRANGE, "expsq_mid": MIDRANGE_ROOT, "expsq2_mid": MIDRANGE_ROOT,
     "mills_mid": (0, 0x4100020C), "mills_mid_h": (0, 0x4100020C), "exp_mid_h": MIDRANGE, "expsq_mid_h": MIDRANGE_ROOT,
 }  # fmt: skip
@@ -31,7 +31,7 @@ BUDGET = {"expn": 0.95, "expsqn": 1.05, "log1p_unit": 1.2, "mills": 3.9, "tanh_b
 # For halves: a relative error of 2^-15 is 256 ULP of float32 or more. float16 keeps 11 bits, so that it adds at most
 # 1/16 ULP to the half that rounding costs.
 HALF_BUDGET = {"expn_h": 75.0, "expsqn_h": 165.0, "log1p_unit_h": 160.0, "mills_h": 130.0, "tanh_h": 12.0}
-HALF_BUDGET |= {"expm1n_h": 10.0, "exp_mid_h": 75.0, "expsq_mid_h": 105.0, "mills_mid_h": 205.0}
+HALF_BUDGET |= {"expm1n_h": 10.0, "exp_mid_h": 75.0, "expsq_mid_h": 105.0, "mills_mid_h": 205.0, "tanhshrink_h": 150.0}
 BUDGET |= {"mills_mid": 3.5, "exp_mid": 0.95, "expsq_mid": 1.05, "expsq2_mid": 1.05}
 BUDGETS = BUDGET | HALF_BUDGET
 # Functions that kernels compute in steps, and what these are called.
@@ -40,6 +40,7 @@ IN_STEPS = {
     "mills_h": ("mills_w_h", "mills_of_h"),
     "tanh_by_expm1": ("tanh_above", "tanh_below"),
     "tanh_h": ("tanh_expm1_h",),
+    "tanhshrink_h": ("tanhshrink_e_h", "tanhshrink_of_h"),
 }
 FACTORS = (-0.5, -1.0, -0.3, -3.0)
 POWERS = (-0.5, -1.0, -2.0)
@@ -119,6 +120,8 @@ MUTANTS = {
     "mills_mid_h denominator": ("mills_mid_h", r"9\.35434151f", "9.3545f"),
     "exp_mid without the low part of ln 2": ("exp_mid", r"(act_exp_mid\(float y\) \{\n.*)-ACT_LN2_LO", r"\g<1>0.0f"),
     "rounding of c x^2 lost in expsq_mid": ("expsq_mid", r"-ACT_LN2_LO, low\)", "-ACT_LN2_LO, 0.0f * low)"),
+    "tanhshrink_h coefficient": ("tanhshrink_h", r"0\.333330423f", "0.33334f"),
+    "tanhshrink_h without the series": ("tanhshrink_h", r"a < 1\.0f \? small", "a < 0.5f ? small"),
     "expm1 coefficient in tanh_h": ("tanh_h", r"0\.49999395f", "0.499999f"),
     "expm1 coefficient in expm1n_h": ("expm1n_h", r"0\.49999395f", "0.499999f"),
 }
@@ -147,6 +150,7 @@ LIMITS = {
     "mills_h": [(INF, 0.0)],
     "tanh_by_expm1": [(INF, 1.0), (-INF, -1.0), (0.0, 0.0), (-0.0, -0.0), (2.0**-149, 2.0**-149), (-20.0, -1.0)],
     "tanh_h": [(INF, 1.0), (-INF, -1.0), (0.0, 0.0), (-0.0, -0.0), (-20.0, -1.0)],
+    "tanhshrink_h": [(INF, INF), (-INF, -INF), (0.0, 0.0), (-0.0, -0.0), (-3e38, -3e38)],
     "expm1n": [(-INF, -1.0), (-0.0, -0.0), (-(2.0**-149), -(2.0**-149)), (-100.0, -1.0)],
     "expm1n_h": [(-INF, -1.0), (-0.0, -0.0), (-100.0, -1.0)],
 }
@@ -230,6 +234,7 @@ def test_gcc_vectorises_every_loop_and_needs_no_library(tmp_path):
         "act_mills_of_h(act_mills_w_h(x[i]))",
         "act_tanh_above(x[i]) / act_tanh_below(x[i])",
         "act_tanh_expm1_h(x[i]) / (2.0f + act_tanh_expm1_h(x[i]))",
+        "act_tanhshrink_of_h(x[i], act_tanhshrink_e_h(x[i]))",
         "act_expn_hi(x[i]) * y[i] * act_expn_lo(x[i])",
         "act_expsqn_hi(x[i], -1.0f) * act_expsqn_lo(x[i], -1.0f)",
     ]

@@ -112,3 +112,23 @@ def test_sums_leave_out_what_a_block_was_padded_with(length, dtype):
     actium.prelu(x, slope).backward(grad)
     terms = torch.where(x > 0, torch.zeros((), dtype=torch.float64), x.double() * grad.double())
     torch.testing.assert_close(slope.grad.double(), terms.sum((0, 2)), rtol=1e-5, atol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32])
+@pytest.mark.parametrize("inner", [5, 100])
+def test_a_parameters_sign_is_asked_once_or_of_each_element_with_the_same_result(inner, dtype):
+    """In CELU's loop e^u - 1 takes fewer operations where alpha is not negative."""
+    alphas = (1.0, -0.5, 0.0, -0.0, 3.0, float("nan"), float("inf"))
+    x = torch.linspace(-40, 3, 14 * inner).reshape(2, 7, inner).to(dtype)
+    x[0, :, 0], x[1, :, 0] = -0.0, float("-inf")
+    together = actium.celu(x, torch.tensor(alphas), channel_dim=1)
+    for channel, alpha in enumerate(alphas):
+        alone = actium.celu(x[:, channel].contiguous(), torch.tensor(alpha))
+        bits = torch.int32 if dtype == torch.float32 else torch.int16
+        nan = alone.isnan() & together[:, channel].isnan()
+        assert (nan | (alone.view(bits) == together[:, channel].contiguous().view(bits))).all(), alpha
+    expected = torch.where(x[:, 1] <= 0, -0.5 * torch.expm1(x[:, 1].double() / -0.5), x[:, 1].double())
+    tolerance = 2 * torch.finfo(dtype).eps
+    torch.testing.assert_close(together[:, 1].double(), expected.to(dtype).double(), rtol=tolerance, atol=0.0)
+    assert "_falling" in kernels("celu", dtype)[1]

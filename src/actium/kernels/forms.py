@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from actium.errors import KernelError
@@ -66,8 +66,13 @@ def temporaries(text: str) -> frozenset[str]:
 _TEMPORARY = re.compile(r"\bt\d+\b")
 
 
-def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -> tuple[list[Statement], list[str]]:
-    """Statements that compute shared nodes once, and the expression of each root."""
+def expressions(
+    roots: tuple[Node, ...], names: dict[Node, str], narrow: bool, not_negative: bool = False
+) -> tuple[list[Statement], list[str]]:
+    """Statements that compute shared nodes once, and the expression of each root.
+
+    `not_negative`: the parameters that `deciding` names are known to be so; else each element looks.
+    """
     text = dict(names)
     statements: list[Statement] = []
     hot = _Hot.of(roots, narrow)
@@ -84,6 +89,10 @@ def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -
                 statements.append(Statement(known[-1], step.format(*known)))
             text[node] = known[-1]
             continue
+        if node in hot.deciding:
+            text[node] = f"t{len(statements)}"
+            statements.append(Statement(text[node], _by_sign(node, text, hot, not_negative)))
+            continue
         template = _hot_form(node, hot) or PRIMITIVES[node.op].c
         if template is None:
             raise KernelError(f"{node.op} has no C form: it must be lowered first")
@@ -96,6 +105,11 @@ def expressions(roots: tuple[Node, ...], names: dict[Node, str], narrow: bool) -
     return statements, [text[root] for root in roots]
 
 
+def deciding(roots: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Parameters p of e^(u/p) - 1 that only counts where u is not positive: for p ≥ 0, u/p is not, either."""
+    return tuple(dict.fromkeys(_Hot.of(roots, narrow=False).deciding.values()))
+
+
 # Functions of hot.h by the operator that they compute; those with a second name have a version for halves.
 _NEVER_POSITIVE = {"exp": "act_expn", "expm1": "act_expm1n", "exp_hi": "act_expn_hi", "exp_lo": "act_expn_lo"}
 _FALLING_SQUARE = {"exp_square": "act_expsqn", "expsq_hi": "act_expsqn_hi", "expsq_lo": "act_expsqn_lo"}
@@ -104,6 +118,8 @@ _FALLING_SQUARE = {"exp_square": "act_expsqn", "expsq_hi": "act_expsqn_hi", "exp
 _IN_STEPS = {
     ("tanh", False): ("act_tanh_above({0})", "act_tanh_below({0})", "__builtin_copysignf({1} / {2}, {0})"),
     ("tanh", True): ("act_tanh_expm1_h({0})", "__builtin_copysignf({1} / (2.0f + {1}), {0})"),
+    ("tanhshrink", False): ("act_tanhshrink_rest({0})", "act_tanhshrink_of({0}, {1})"),
+    ("tanhshrink", True): ("act_tanhshrink_e_h({0})", "act_tanhshrink_of_h({0}, {1})"),
     ("mills", False): ("act_mills_w({0})", "act_mills_of({0}, {1})"),
     ("mills", True): ("act_mills_w_h({0})", "act_mills_of_h({1})"),
 }
@@ -124,12 +140,14 @@ class _Hot:
         uses: How often each node is an operand or a root.
         split: Exponents y whose e^y is needed in two factors.
         negative: e^y and e^y - 1 that only count where their exponent is not positive.
+        deciding: e^y - 1 of which that is so if a parameter is not negative → the parameter.
     """
 
     narrow: bool
     uses: Counter[Node]
     split: frozenset[Node]
     negative: frozenset[Node]
+    deciding: Mapping[Node, Node]
 
     @classmethod
     def of(cls, roots: tuple[Node, ...], narrow: bool) -> _Hot:
@@ -137,12 +155,16 @@ class _Hot:
         uses = Counter(a for node in nodes for a in node.args)
         uses.update(roots)
         split = frozenset(node.args[0] for node in nodes if node.op == "exp_hi")
-        negative = frozenset(e for node in nodes if node.op == "where" for e in _negative_exponentials(node, uses))
-        return cls(narrow, uses, split, negative)
+        found = [pair for node in nodes if node.op == "where" for pair in _negative_exponentials(node, uses)]
+        negative = frozenset(e for e, p in found if p is None)
+        return cls(narrow, uses, split, negative, {e: p for e, p in found if p is not None})
 
 
-def _negative_exponentials(node: Node, uses: Counter[Node]) -> Iterator[Node]:
-    """Exponentials of u that are used in the branch of a selection where u is not positive, and nowhere else."""
+def _negative_exponentials(node: Node, uses: Counter[Node]) -> Iterator[tuple[Node, Node | None]]:
+    """Exponentials of u that are used in the branch of a selection where u is not positive, and nowhere else.
+
+    Those of u/p and p·u, too, with p.
+    """
     condition, above, below = node.args
     if condition.op not in ("lt", "le", "gt", "ge") or condition.args[1] is not const(0.0):
         return
@@ -150,9 +172,25 @@ def _negative_exponentials(node: Node, uses: Counter[Node]) -> Iterator[Node]:
     while left:
         inner = left.pop()
         if uses[inner] == 1 and inner.op in ("exp", "expm1") and inner.args[0] is condition.args[0]:
-            yield inner
+            yield inner, None
+        elif uses[inner] == 1 and inner.op == "expm1" and (p := _scale(inner.args[0], condition.args[0])) is not None:
+            yield inner, p
         elif uses[inner] == 1:
             left.extend(inner.args)
+
+
+def _scale(y: Node, u: Node) -> Node | None:
+    """The parameter p of u/p and p·u."""
+    if y.op not in ("div", "mul") or not any(a is u for a in y.args):
+        return None
+    p = y.args[0] if y.op == "mul" and y.args[1] is u else y.args[1]
+    return p if p.op == "param" else None
+
+
+def _by_sign(node: Node, text: dict[Node, str], hot: _Hot, not_negative: bool) -> str:
+    exponent, p = text[node.args[0]], text[hot.deciding[node]]
+    falling = f"act_expm1n{'_h' if hot.narrow else ''}({exponent})"
+    return falling if not_negative else f"({p} >= 0.0f ? {falling} : act_expm1({exponent}))"
 
 
 def _hot_form(node: Node, hot: _Hot) -> str | None:

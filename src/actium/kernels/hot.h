@@ -16,6 +16,7 @@
 #define ACT_C_EXPN 0.00138190319f, 0.00836871564f, 0.0416682884f, 0.166665211f, 0.49999994f
 #define ACT_C_EXPN_H 0.0412759818f, 0.16753979f, 0.500051677f
 #define ACT_C_EXPM1_H 0.00833865162f, 0.0418737866f, 0.166668266f, 0.49999395f
+#define ACT_C_TANHSHRINK_H 0.00364809879f, -0.0181330536f, 0.0527492501f, -0.133186921f, 0.333330423f
 #define ACT_C_LOG1P_UNIT -0.00330601609f, 0.0201483499f, -0.0575585775f, 0.106697984f, -0.153490216f, 0.196931824f, \
     -0.24958156f, 0.333304703f, -0.499999315f
 #define ACT_C_LOG1P_UNIT_H -0.0247338936f, 0.103591137f, -0.212402999f, 0.326225698f, -0.499539435f
@@ -184,5 +185,11 @@ ACT_FN float act_expm1n_h(float y) {
     return __builtin_copysignf(ACT_FMA(ACT_FMA(ACT_HORNER(3, r, ACT_C_EXPM1_H), r * r, r), s, s - 1.0f), y);
 }
 ACT_FN float act_tanh_expm1_h(float x) { return act_expm1n_h(-2.0f * __builtin_fabsf(x)); }
+/* x - tanh x in two steps. Below 1, where a - tanh a cancels, a^3 (1/3 + ...). */
+ACT_FN float act_tanhshrink_e_h(float x) { return act_expn_h(-2.0f * __builtin_fabsf(x)); }
+ACT_FN float act_tanhshrink_of_h(float x, float e) {
+    const float a = __builtin_fabsf(x), z = a * a, small = (a * z) * ACT_HORNER(4, z, ACT_C_TANHSHRINK_H);
+    return __builtin_copysignf(a < 1.0f ? small : (a - 1.0f) + (e + e) / (1.0f + e), x);
+}
 
 #endif

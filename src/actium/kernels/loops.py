@@ -15,7 +15,7 @@ from typing import Literal
 
 from actium.errors import KernelError
 from actium.kernels.fission import Piece, pieces
-from actium.kernels.forms import expressions, is_light, literal
+from actium.kernels.forms import deciding, expressions, is_light, literal
 from actium.kernels.midrange import Midrange
 from actium.symbolic.graph import IDENTIFIER, Node, where
 
@@ -114,8 +114,21 @@ def _loop_arguments(kernel: Kernel, style: _Style) -> list[tuple[str, str]]:
 
 
 def _loop(kernel: Kernel, style: _Style) -> str:
-    roots = (*kernel.outputs, *kernel.sums)
-    return _function(kernel, style, f"inline void {_loop_name(kernel, style)}", roots)
+    roots, name = (*kernel.outputs, *kernel.sums), _loop_name(kernel, style)
+    decide = () if style.per_element else deciding(roots)
+    if not decide:
+        return _function(kernel, style, f"inline void {name}", roots)
+    # The same for all elements: asked once, not of each.
+    names, passed = _names(kernel, style), ", ".join(n for _, n in _loop_arguments(kernel, style))
+    arguments = ", ".join(kind + n for kind, n in _loop_arguments(kernel, style))
+    condition = " & ".join(f"({names[p]} >= 0.0f)" for p in decide)
+    parts = [
+        _function(kernel, style, f"inline void {name}_falling", roots, not_negative=True),
+        _function(kernel, style, f"__attribute__((noinline)) void {name}_any", roots),
+        f"static inline void {name}({arguments}) {{\n  if ({condition}) {name}_falling({passed});\n"
+        f"  else {name}_any({passed});\n}}",
+    ]
+    return "\n\n".join(parts)
 
 
 def _function(
@@ -125,12 +138,13 @@ def _function(
     roots: tuple[Node, ...],
     bounds: tuple[tuple[Node, float], ...] = (),
     cut: bool = True,
+    not_negative: bool = False,
 ) -> str:
     """A function that computes the roots for n elements, and returns whether a bound was broken by any of them."""
     names = _names(kernel, style)
     once = {node for node, _ in bounds if node.op == "param" and not style.per_element}
     moving = [(node, most) for node, most in bounds if node not in once]
-    statements, results = expressions((*roots, *(node for node, _ in moving)), names, style.narrow)
+    statements, results = expressions((*roots, *(node for node, _ in moving)), names, style.narrow, not_negative)
     loops = pieces(statements, results) if cut else [Piece((), tuple(statements), ())]
     text = [f"_Alignas(64) float a_{name}[ACT_LANES];" for piece in loops for name in piece.stores]
     text += [_loop_text(kernel, style, piece) for piece in loops[:-1]]

@@ -181,9 +181,10 @@ ACT_FN float act_log1p(float x) {
 
 /* ---- hyperbolic ---- */
 
-/* 1 - tanh|x| */
+/* 1 - tanh|x|, or what is as good as 0 beside 1. */
 ACT_FN float act_tanh_rest_(float a) {
-    const float z = act_exp(-2.0f * a);
+    const float y = a > 20.0f ? -40.0f : -2.0f * a, t = act_exp_t_(y);
+    const float z = (1.0f + act_exp_pm1_(act_exp_r_(y, t, 0.0f))) * act_pow2_(act_exp_n_(t));
     return (z + z) / (1.0f + z);
 }
 ACT_FN float act_tanh(float x) {
@@ -198,10 +199,13 @@ ACT_FN float act_tanhshrink_small_(float a) {
     /* The slope in `low` is 1/3 at 0 and, for either of its two parts, within 0.04 of 1/3 - 0.13 z below 1.2. */
     return ACT_FMA(0.333333343f, cube, ACT_FMA(cube, rest, ACT_FMA(z, -0.13f, 0.333333343f) * low));
 }
-ACT_FN float act_tanhshrink(float x) {
+/* In two steps, between which kernels cut their loops. */
+ACT_FN float act_tanhshrink_rest(float x) { return act_tanh_rest_(__builtin_fabsf(x)); }
+ACT_FN float act_tanhshrink_of(float x, float rest) {
     const float a = __builtin_fabsf(x), small = act_tanhshrink_small_(a);
-    return __builtin_copysignf(a < 1.2f ? small : (a - 1.0f) + act_tanh_rest_(a), x);
+    return __builtin_copysignf(a < 1.2f ? small : (a - 1.0f) + rest, x);
 }
+ACT_FN float act_tanhshrink(float x) { return act_tanhshrink_of(x, act_tanhshrink_rest(x)); }
 ACT_FN float act_cosh(float x) {
     const float a = __builtin_fabsf(x), hi = act_exp_hi(a), lo = act_exp_lo(a);
     return ACT_FMA(0.5f * hi, lo, 0.5f / (hi * lo));

@@ -145,6 +145,9 @@ def _values(roots: tuple[Node, ...]) -> list[Node]:
 
 
 def _is_multiple(node: Node, x: Node) -> bool:
+    """Whether x is bounded where the node is: parameters are."""
+    if node.op == "div" and node.args[1].op == "param":
+        return node.args[0] is x
     return node is x or (node.op == "mul" and node.args[0].is_const and node.args[1] is x)
 
 
