@@ -9,7 +9,7 @@ import torch
 
 from actium.authoring import formula
 from actium.catalogue import ENTRIES, get
-from actium.kernels.midrange import midrange
+from actium.kernels.midrange import _grows, midrange
 from actium.op import Op
 from actium.symbolic.graph import Formula, Node, const, mul, op, parameter, variable, walk
 from actium.symbolic.limits import _ieee
@@ -35,6 +35,28 @@ def test_the_slopes_of_gates_take_one_exponential_and_one_division():
     for name in ("silu", "swish", "gelu_tanh", "mish", "sigmoid", "tanh"):
         assert count(slope_form(name), "exp_mid") == 1, name
         assert count(slope_form(name), "div") == 1, name
+
+
+@pytest.mark.parametrize("name", [n for n in WITH if n != "softplus_clip"])
+def test_the_largest_element_decides_for_all(name):
+    activation = get(name).activation()
+    for names in ((), ("x",)):
+        form = activation.op.plan.midrange(names)
+        if form is None:
+            continue
+        assert form.decided_by is X
+        for factor in (1.0, -0.5, 0.0, 40.0):
+            values = {parameter(p.name): factor * p.init for p in activation.parameters}
+            held = [_ieee(form.condition, {**values, X: x}) for x in torch.logspace(-3, 5, 400).tolist()]
+            assert held == sorted(held, reverse=True)
+            assert held == [_ieee(form.condition, {**values, X: -x}) for x in torch.logspace(-3, 5, 400).tolist()]
+
+
+@pytest.mark.parametrize(
+    "root", [X - X * X * X, X + X * X, parameter("p") * X + X, op("exp", X), X / (1.0 + op("abs", X))]
+)
+def test_what_may_fall_or_differs_on_both_sides_is_asked_of_every_element(root):
+    assert not _grows(root)
 
 
 def test_there_is_none_without_exponentials_or_with_one_inside_another():

@@ -115,10 +115,11 @@ ACT_FN int act_larger(int most, float x) {
   const int bits = act_bits_(__builtin_fabsf(x));
   return bits > most ? bits : most;
 }
-static inline int act_beyond(const int *most, float bound) {
+/* The largest of what act_larger has found, as a number. */
+static inline float act_largest(const int *most) {
   int largest = 0;
   for (int j = 0; j < ACT_WIDE; j++) largest = most[j] > largest ? most[j] : largest;
-  return largest > act_bits_(bound);
+  return act_float_(largest);
 }
 
 /* ACT_WIDE terms of bfloat16 that act_widen_bf16 took apart, in the order of the elements. */

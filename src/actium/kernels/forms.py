@@ -67,15 +67,20 @@ _TEMPORARY = re.compile(r"\bt\d+\b")
 
 
 def expressions(
-    roots: tuple[Node, ...], names: dict[Node, str], narrow: bool, not_negative: bool = False
+    roots: tuple[Node, ...],
+    names: dict[Node, str],
+    narrow: bool,
+    not_negative: bool = False,
+    among: tuple[Node, ...] = (),
 ) -> tuple[list[Statement], list[str]]:
     """Statements that compute shared nodes once, and the expression of each root.
 
-    `not_negative`: the parameters that `deciding` names are known to be so; else each element looks.
+    `not_negative`: the parameters that `deciding` names are known to be so; else each element looks. `among`: graphs
+    with the roots in them, to be computed as there; what a sum is fused with depends on who else needs it.
     """
     text = dict(names)
     statements: list[Statement] = []
-    hot = _Hot.of(roots, narrow)
+    hot = _Hot.of(among or roots, narrow)
     for node in walk(*roots):
         if node in text:
             continue

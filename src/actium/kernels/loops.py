@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from actium.errors import KernelError
 from actium.kernels.fission import Piece, pieces
 from actium.kernels.forms import deciding, expressions, is_light, literal
 from actium.kernels.midrange import Midrange
-from actium.symbolic.graph import IDENTIFIER, Node, where
+from actium.symbolic.graph import IDENTIFIER, Node, walk, where
 
 Layout = Literal["flat", "rows"]
 _LEAF = re.compile(r"\bin_\w+")
@@ -131,34 +131,67 @@ def _loop(kernel: Kernel, style: _Style) -> str:
     return "\n\n".join(parts)
 
 
+@dataclass(frozen=True)
+class _Watch:
+    """How a loop finds out whether all elements are in the midrange.
+
+    Attributes:
+        of: What it takes the largest value of: nodes as expressions.
+        after: What is returned.
+    """
+
+    of: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    def before(self) -> list[str]:
+        """Declarations."""
+        return [f"int most{k}[ACT_WIDE] = {{0}};" for k in range(len(self.of))]
+
+    def each(self, style: _Style) -> list[str]:
+        """Statements for every element."""
+        lane = "0" if style.convert is None else "j"
+        return [f"most{k}[{lane}] = act_larger(most{k}[{lane}], {value});" for k, value in enumerate(self.of)]
+
+
+def _watch(kernel: Kernel, style: _Style, midrange: Midrange, results: Sequence[str]) -> _Watch:
+    """The results are the expressions of the bounded nodes; parameters that are numbers are asked once."""
+    if (x := _decided_by(midrange, style)) is not None:
+        return _Watch((f"in_{x.value}",), (f"return !{_holds(kernel, style, ['act_largest(most0)'])};",))
+    names, moving = _names(kernel, style), _moving(midrange, style)
+    kept = [f"(act_largest(most{k}) <= {literal(most)})" for k, (_, most) in enumerate(moving)]
+    fixed = [pair for pair in midrange.bounds if pair not in moving]
+    kept += [f"(__builtin_fabsf({names[node]}) <= {literal(most)})" for node, most in fixed]
+    return _Watch(tuple(results), (f"return !({' & '.join(kept)});",))
+
+
+def _moving(midrange: Midrange, style: _Style) -> list[tuple[Node, float]]:
+    """The bounds that are not of one number for all elements."""
+    return [(node, most) for node, most in midrange.bounds if node.op != "param" or style.per_element]
+
+
 def _function(
     kernel: Kernel,
     style: _Style,
     head: str,
     roots: tuple[Node, ...],
-    bounds: tuple[tuple[Node, float], ...] = (),
+    midrange: Midrange | None = None,
     cut: bool = True,
     not_negative: bool = False,
 ) -> str:
-    """A function that computes the roots for n elements, and returns whether a bound was broken by any of them."""
+    """A function that computes the roots for n elements; with a midrange, it returns whether any is outside."""
     names = _names(kernel, style)
-    once = {node for node, _ in bounds if node.op == "param" and not style.per_element}
-    moving = [(node, most) for node, most in bounds if node not in once]
-    statements, results = expressions((*roots, *(node for node, _ in moving)), names, style.narrow, not_negative)
+    x = None if midrange is None else _decided_by(midrange, style)
+    nodes = [node for node, _ in _moving(midrange, style)] if midrange is not None and x is None else []
+    statements, results = expressions((*roots, *nodes), names, style.narrow, not_negative)
     loops = pieces(statements, results) if cut else [Piece((), tuple(statements), ())]
+    values, rest = results[: len(roots)], results[len(roots) :]
+    watch = _Watch() if midrange is None else _watch(kernel, style, midrange, rest)
     text = [f"_Alignas(64) float a_{name}[ACT_LANES];" for piece in loops for name in piece.stores]
+    text += watch.before()
     text += [_loop_text(kernel, style, piece) for piece in loops[:-1]]
-    # The largest of all elements is cheaper to find than whether each of them is within the bound.
-    lane = "0" if style.convert is None else "j"
-    notes = [f"most{k}[{lane}] = act_larger(most{k}[{lane}], {r});" for k, r in enumerate(results[len(roots) :])]
-    text += [f"int most{k}[ACT_WIDE] = {{0}};" for k in range(len(notes))]
-    text.append(_loop_text(kernel, style, loops[-1], results[: len(roots)], notes))
-    if bounds:
-        broken = [f"act_beyond(most{k}, {literal(most)})" for k, (_, most) in enumerate(moving)]
-        broken += [f"!(__builtin_fabsf({names[node]}) <= {literal(most)})" for node, most in bounds if node in once]
-        text.append(f"return {' | '.join(broken)};")
+    text.append(_loop_text(kernel, style, loops[-1], values, watch.each(style)))
     arguments = ", ".join(kind + name for kind, name in _loop_arguments(kernel, style))
-    lines = "\n  ".join(text)
+    lines = "\n  ".join([*text, *watch.after])
     return f"static {head}({arguments}) {{\n  {lines}\n}}"
 
 
@@ -182,14 +215,15 @@ def _loop_text(
     # The pragma only says that iterations are independent, which holds in place too.
     if style.convert is None:
         return f"#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}"
-    return _over_halves(style.convert, lines, inputs, [f"{kind} f_y{k}[ACT_WIDE];" for k in range(len(outputs))])
+    room = [f"{kind} f_y{k}[ACT_WIDE];" for k in range(len(outputs))]
+    return _over_halves(style.convert, lines, inputs, room)
 
 
 def _over_halves(convert: str, lines: str, inputs: list[str], outputs: list[str]) -> str:
     """A loop that takes ACT_WIDE halves at a time, and within it one over their elements."""
-    widen = [f"float f_{n}[ACT_WIDE]; act_widen_{convert}(x_{n} + i, f_{n});" for n in inputs] + outputs
+    widen = [f"float f_{n}[ACT_WIDE]; act_widen_{convert}(x_{n} + i, f_{n});" for n in inputs]
     narrow = [f"act_narrow_{convert}(f_y{k}, y{k} + i);" for k in range(len(outputs))]
-    before, after = ("\n    ".join(["", *part]) for part in (widen, narrow))
+    before, after = ("\n    ".join(["", *part]) for part in ([*widen, *outputs], narrow))
     # Unrolled before it is made of vectors, the inner loop would be made of none.
     pragmas = "#pragma GCC ivdep\n#pragma GCC unroll 1"
     inner = f"\n{pragmas}\n    for (int j = 0; j < ACT_WIDE; j++) {{\n    {lines}\n    }}"
@@ -202,10 +236,10 @@ def _two_loops(kernel: Kernel, style: _Style) -> str:
     A result must not replace an input before it is known that it stands: in place, it goes to a buffer first.
     """
     assert kernel.midrange is not None
-    name, condition, bounds = _loop_name(kernel, style), kernel.midrange.condition, kernel.midrange.bounds
+    name, midrange = _loop_name(kernel, style), kernel.midrange
     roots = (*kernel.outputs, *kernel.sums)
-    chosen = tuple(where(condition, cheap, root) for cheap, root in zip(kernel.midrange.roots, roots, strict=True))
-    cheap = _function(kernel, style, f"inline int {name}_mid", kernel.midrange.roots, bounds)
+    chosen = tuple(where(midrange.condition, cheap, root) for cheap, root in zip(midrange.roots, roots, strict=True))
+    cheap = _function(kernel, style, f"inline int {name}_mid", midrange.roots, midrange)
     # Not inline: seldom called, it would only push the other's constants out of registers.
     whole = _function(kernel, style, f"__attribute__((noinline)) void {name}_all", chosen, cut=False)
     passed = [n for _, n in _loop_arguments(kernel, style)]
@@ -219,10 +253,12 @@ def _two_loops(kernel: Kernel, style: _Style) -> str:
         passed[passed.index(f"y{k}")] = f"out{k}"
     call = ", ".join(passed)
     # Neighbours are mostly alike: where the first element is outside, the cheap form need not be tried.
-    choice = f"if (!{name}_first({call}) || {name}_mid({call})) {name}_all({call});"
+    value = "x_{}[0]" if style.convert is None else f"act_from_{style.convert}(x_{{}}[0])"
+    first = _holds(kernel, style, [value.format(n) for n in _asked(kernel, midrange.condition)], "first")
+    choice = f"if (!{first} || {name}_mid({call})) {name}_all({call});"
     lines = "\n  ".join([*buffers, choice, *back])
     parts = [
-        _first(kernel, style, condition),
+        _holds_function(kernel, style, chosen),
         cheap,
         whole,
         f"static inline void {name}({arguments}) {{\n  {lines}\n}}",
@@ -230,16 +266,35 @@ def _two_loops(kernel: Kernel, style: _Style) -> str:
     return "\n\n".join(parts)
 
 
-def _first(kernel: Kernel, style: _Style, condition: Node) -> str:
-    """A function that tells whether the condition holds for the first element."""
-    statements, (holds,) = expressions((condition,), _names(kernel, style), style.narrow)
-    body = [*map(str, statements), f"return {holds};"]
-    names = set(_LEAF.findall("\n".join(body)))
-    value = "x_{}[0]" if style.convert is None else f"act_from_{style.convert}(x_{{}}[0])"
-    inputs = [f"const float in_{n} = {value.format(n)};" for n in kernel.inputs if f"in_{n}" in names]
-    inputs += ["const int i = 0; (void)i; (void)n;"]
-    arguments = ", ".join(kind + n for kind, n in _loop_arguments(kernel, style))
-    lines = "\n  ".join([*inputs, *body])
-    # Inlined, it would have gcc carry what it computes from one iteration of the loops behind it to the next, and so
-    # keep them from being vectorised.
-    return f"static __attribute__((noinline)) int {_loop_name(kernel, style)}_first({arguments}) {{\n  {lines}\n}}"
+def _decided_by(midrange: Midrange, style: _Style) -> Node | None:
+    """The input of which the largest element decides: where parameters are the same for all."""
+    return None if style.per_element else midrange.decided_by
+
+
+def _asked(kernel: Kernel, condition: Node) -> list[str]:
+    """The inputs that the condition is about."""
+    found = {node.value for node in walk(condition) if node.op == "input"}
+    return [n for n in kernel.inputs if n in found]
+
+
+def _holds(kernel: Kernel, style: _Style, inputs: Sequence[str], which: str = "holds") -> str:
+    """A call that tells whether the condition holds for inputs, with the parameters of the block's first element."""
+    at = "[0]" if style.per_element else ""
+    return f"{_loop_name(kernel, style)}_{which}({', '.join([*inputs, *(f'p_{n}{at}' for n in kernel.parameters)])})"
+
+
+def _holds_function(kernel: Kernel, style: _Style, chosen: tuple[Node, ...]) -> str:
+    """The function that it calls; it rounds as the selections in the chosen graphs do."""
+    assert kernel.midrange is not None
+    condition, one = kernel.midrange.condition, replace(style, per_element=False)
+    statements, (holds,) = expressions((condition,), _names(kernel, one), style.narrow, among=chosen)
+    names = [f"in_{n}" for n in _asked(kernel, condition)] + [f"p_{n}" for n in kernel.parameters]
+    arguments, name = ", ".join(f"float {n}" for n in names), _loop_name(kernel, style)
+    lines = "\n  ".join([*map(str, statements), f"return {holds};"])
+    # Inlined before the loops, it would have gcc carry what it computes from one iteration to the next, and so keep
+    # them from being vectorised.
+    return f"""static inline int {name}_holds({arguments}) {{
+  {lines}
+}}
+
+static __attribute__((noinline)) int {name}_first({arguments}) {{ return {name}_holds({", ".join(names)}); }}"""

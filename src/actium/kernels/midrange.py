@@ -58,6 +58,42 @@ class Midrange:
         """True where the form holds; false for NaN."""
         return functools.reduce(both, (op("le", op("abs", node), const(most)) for node, most in self.bounds))
 
+    @functools.cached_property
+    def decided_by(self) -> Node | None:
+        """The input of which the largest element alone is to be asked, as no node falls while its absolute value grows.
+
+        Rounding keeps that order, so that the answer is exact.
+        """
+        inputs = {leaf for node, _ in self.bounds for leaf in walk(node) if leaf.op == "input"}
+        return inputs.pop() if len(inputs) == 1 and all(_grows(node) for node, _ in self.bounds) else None
+
+
+def _grows(node: Node) -> bool:
+    """Whether |node| is a nondecreasing function of the input's absolute value, for any parameters."""
+    if not _moves(node) or _parity(node) is not None:
+        return True
+    if node.op in ("neg", "abs"):
+        return _grows(node.args[0])
+    if node.op == "mul" and not all(map(_moves, node.args)):
+        return all(map(_grows, node.args))
+    return node.op == "div" and not _moves(node.args[1]) and _grows(node.args[0])
+
+
+def _parity(node: Node) -> int | None:
+    """0 for an even function of the input, 1 for an odd one, that is not negative and does not fall above 0."""
+    if node.op == "input":
+        return 1
+    if node.is_const:
+        return 0 if number_of(node) >= 0 else None
+    found = [_parity(a) for a in node.args]
+    if None in found:
+        return None
+    if node.op in ("abs", "square", "hypot1"):
+        return 0
+    if node.op == "mul":
+        return sum(p for p in found if p is not None) % 2
+    return found[0] if node.op == "add" and found[0] == found[1] else None
+
 
 class _Lowering(Lowering):
     """Lowers for moderate arguments and notes what has to be moderate."""
