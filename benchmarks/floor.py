@@ -3,7 +3,8 @@
 Counted are the vector operations for one element, forward and backward, of the form that moderate inputs take: the
 kernels are run on symbols, so that what is computed once counts once. Three things can be the limit: products and
 multiply-adds, divisions and square roots, all operations together; the peak of each is that of a loop that does
-nothing else. The floor is the longest of the three. Measured beside it: the kernels on 4,096 elements, in the caches.
+nothing else. A division also keeps products waiting; how many, a loop of both tells. The floor is the longest of the
+three. Measured beside it: the kernels on 4,096 elements, in the caches.
 
 From the floor follows what a grid of `speed.py --full` can reach at best: every cell as fast as autograd's own work
 (`view_as`, whose kernel is empty), plus the longer of its bytes at the copy's bandwidth and its operations on all
@@ -45,20 +46,22 @@ SIZES = {"16Ki": 1 << 14, "256Ki": 1 << 18, "1Mi": 1 << 20, "16Mi": 1 << 24}
 DRIVER = """#include "block.h"
 typedef float v __attribute__((vector_size(4 * ACT_VECTOR)));
 typedef int w __attribute__((vector_size(4 * ACT_VECTOR)));
-#define EACH(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9)
+#define FEW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6)
+#define EACH(X) FEW(X) X(7) X(8) X(9)
 #define MAKE(i) v a##i = m; w b##i = k;
 #define SUM(i) sum += a##i[0] + (float)b##i[0];
-#define LOOP(name, step) \\
+#define LOOP(name, steps) \\
   float name(const float *p, long count) { \\
     const v m = p[0] - (v){0}; const w k = (int)p[1] - (w){0}; float sum = 0; \\
-    EACH(MAKE) for (long n = 0; n < count; n++) { EACH(step) } EACH(SUM) return sum; \\
+    EACH(MAKE) for (long n = 0; n < count; n++) { steps } EACH(SUM) return sum; \\
   }
 #define PRODUCT(i) a##i *= m; __asm__("" : "+x"(a##i));
 #define DIVISION(i) a##i /= m; __asm__("" : "+x"(a##i));
 #define MIXED(i) PRODUCT(i) b##i += k; __asm__("" : "+x"(b##i));
-LOOP(products, PRODUCT)
-LOOP(divisions, DIVISION)
-LOOP(mixed, MIXED)
+LOOP(products, EACH(PRODUCT))
+LOOP(divisions, EACH(DIVISION))
+LOOP(mixed, FEW(MIXED)) /* two vectors each: more would not fit 16 registers */
+LOOP(joint, FEW(PRODUCT) DIVISION(7) FEW(PRODUCT) DIVISION(8) FEW(PRODUCT) DIVISION(9))
 int lanes(void) { return ACT_VECTOR; }
 
 typedef void (*forward)(const void *, void *, int64_t, const float *, int, int);
@@ -80,16 +83,20 @@ def driver() -> ctypes.CDLL:
 
 
 def peaks(turns: int) -> dict[str, float]:
-    """Operations per nanosecond on one core: products, divisions, all kinds together."""
+    """Operations per nanosecond on one core: products, divisions, all kinds together.
+
+    And as `slots` the products that could have been computed in the time that a division keeps their units busy.
+    """
     library = driver()
     numbers, count = float_array((1.0, 0.0)), 200_000
     found = {}
-    for name, operations in (("products", 10), ("divisions", 10), ("mixed", 20)):
+    for name, operations in (("products", 10), ("divisions", 10), ("mixed", 14), ("joint", 24)):
         loop = getattr(library, name)
         loop.restype, loop.argtypes = ctypes.c_float, [ctypes.c_void_p, ctypes.c_long]
         best = min(_seconds(functools.partial(loop, numbers, count)) for _ in range(turns))
         found[name] = operations * count * library.lanes() / best / 1e9
-    return found
+    possible = found["products"] * 24 / found.pop("joint")  # in the time of 21 products and 3 divisions
+    return found | {"slots": max(0.0, (possible - 21) / 3)}
 
 
 def _seconds(call: Any) -> float:
@@ -151,10 +158,11 @@ class Place:
 
 
 def operations(kernel: Kernel, dtype: str) -> Counter[str]:
-    """Vector operations for one element, by what limits them, without loads, stores and conversions of halves."""
+    """Vector operations for one element, by what limits them, without loads and stores; a conversion is one."""
     counts: Counter[tuple] = Counter()
-    text = printing.source((kernel,), dtype, True).replace("@triton.jit", "")
-    names = _language(counts)
+    text = printing.source((kernel,), dtype).replace("@triton.jit", "")
+    stored: list[tuple] = []
+    names = _language(counts, stored)
     exec(re.sub(r"^import .*$", "", text, flags=re.MULTILINE), names)
     function = names[kernel.name]
     for name, called in list(names.items()):
@@ -162,10 +170,21 @@ def operations(kernel: Kernel, dtype: str) -> Counter[str]:
             names[name] = functools.partial(_on_symbols, called, counts)
     function(**{name: name != "ONE_GRADIENT" and Place(name) for name in inspect.signature(function).parameters})
     found: Counter[str] = Counter()
-    for key in counts:
+    for key in _below(stored) & set(counts):
         found["all"] += 1
         found["products"] += key[0] in ("mul", "rmul", "fma")
         found["divisions"] += key[0] in ("div_rn", "sqrt_rn")
+    return found
+
+
+def _below(keys: list[tuple]) -> set[tuple]:
+    """The keys and all that they are made of."""
+    found, left = set[tuple](), list(keys)
+    while left:
+        key = left.pop()
+        if key not in found:
+            found.add(key)
+            left += [part for part in key if isinstance(part, tuple)]
     return found
 
 
@@ -174,8 +193,8 @@ def _on_symbols(function: Any, counts: Counter[tuple], *operands: Any) -> Any:
     return function(*(o if isinstance(o, Symbol) else Symbol(("constant", o), counts) for o in operands))
 
 
-def _language(counts: Counter[tuple]) -> dict[str, Any]:
-    """What stands for Triton: everything makes symbols."""
+def _language(counts: Counter[tuple], stored: list[tuple]) -> dict[str, Any]:
+    """What stands for Triton: everything makes symbols. What a parameter decides is asked once: the answer is yes."""
 
     def function(name: str) -> Any:
         def call(*operands: Any) -> Symbol:
@@ -186,12 +205,18 @@ def _language(counts: Counter[tuple]) -> dict[str, Any]:
 
     kinds = ("int16", "uint16", "int32", "uint32", "int64", "float16", "bfloat16", "float32", "constexpr")
     made = SimpleNamespace(**{kind: kind for kind in kinds})
-    for name in ("fma", "where", "abs", "div_rn", "sqrt_rn", "minimum", "maximum", "floor"):
+
+    def where(condition: Any, yes: Any, no: Any) -> Any:
+        known = not any(key[0] == "input" and key[1].startswith("i_") for key in _below([condition.key]))
+        return yes if known else condition.made("where", yes, no)
+
+    for name in ("fma", "abs", "div_rn", "sqrt_rn", "minimum", "maximum", "floor"):
         setattr(made, name, function(name))
+    made.where = where
     made.arange = made.program_id = lambda *_: Place("lane")
     made.load = lambda place, mask=None: Symbol(("input", place.name), counts)
     made.full = lambda shape, value, kind: value
-    made.store = lambda *_, **__: None
+    made.store = lambda _, value, **__: stored.append(value.key)
     return {"tl": made}
 
 
@@ -205,10 +230,14 @@ def row_of(name: str, dtype: str, peak: dict[str, float], turns: int) -> dict[st
     for kernel in flat_kernels(plan, plan.mode(dtype)):
         outputs = kernel.outputs if kernel.midrange is None else kernel.midrange.roots
         total += operations(replace(kernel, outputs=outputs, midrange=None), dtype)
-    limits = {"products": "products", "divisions": "divisions", "all": "mixed"}
-    floor = max(total[kind] / peak[limit] for kind, limit in limits.items())
+    products = total["products"] + peak["slots"] * total["divisions"]
+    floor = max(products / peak["products"], total["divisions"] / peak["divisions"], total["all"] / peak["mixed"])
     measured = in_cache(name, dtype, turns)
-    row: dict[str, object] = {"function": name, "dtype": dtype, **{kind: total[kind] for kind in limits}}
+    row: dict[str, object] = {
+        "function": name,
+        "dtype": dtype,
+        **{k: total[k] for k in ("products", "divisions", "all")},
+    }
     return row | {"floor": round(floor, 4), "measured": round(measured, 4), "share": round(floor / measured, 3)}
 
 
@@ -261,7 +290,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="few turns, nothing written")
     turns = 10 if options.parse_args().quick else 60
     peak, call = peaks(turns), autograd(turns)
-    print("peaks, operations a nanosecond:", {k: round(v, 1) for k, v in peak.items()})
+    print("peaks, operations a nanosecond, and products a division:", {k: round(v, 1) for k, v in peak.items()})
     print(f"a forward and backward without kernels: {call * 1e6:.1f} µs")
     heads = f"{'products':>9}{'divisions':>10}{'all':>5}{'floor ns':>10}{'measured':>10}{'share':>7}"
     print(f"{'function':12}{'dtype':10}{heads}")
