@@ -79,7 +79,7 @@ def main() -> None:
                 x.requires_grad_()
                 calls = calls_of(name, x, grad, not options.no_compile)
                 copied = copies(x)
-                samples = interleaved({**calls, **copied}, 0.0 if options.quick else 0.5)
+                samples = interleaved({**calls, **copied}, 0.0 if options.quick else 2.0)
                 copy = min(map(samples.median, copied))
                 floor = bytes_moved(x, "both") / (2 * x.numel() * x.element_size()) * copy
                 row = {"function": name, "channels": layout, "dtype": dtype_name, "shape": list(shape)}

@@ -9,18 +9,19 @@ import torch
 
 import actium
 from actium.kernels import cpu, toolchain
+from actium.kernels.described import rows_kernels
 from actium.kernels.dispatch import Library
 
 pytestmark = pytest.mark.skipif(not toolchain.kernels_enabled(), reason="needs a C compiler")
 
-LIMIT, AHEAD, EDGE = "((size_t)16 << 20)", "((size_t)2 << 20)", 7
+LIMIT, EDGE = "((size_t)16 << 20)", 7
 LENGTHS = (1, 31, 512, 513, 5 * 512 + 16, 40_003)
 
 
 def build(name: str, dtype: torch.dtype, limit: int) -> ctypes.CDLL:
     headers = cpu.headers()
     assert headers["block.h"].count(LIMIT) == 1
-    headers["block.h"] = headers["block.h"].replace(LIMIT, f"((size_t){limit})").replace(AHEAD, f"((size_t){limit})")
+    headers["block.h"] = headers["block.h"].replace(LIMIT, f"((size_t){limit})")
     return toolchain.load(Library(getattr(actium, name).op.plan, str(dtype).removeprefix("torch.")).source(), headers)
 
 
@@ -76,3 +77,31 @@ def test_a_large_tensor_takes_this_way_and_is_right():
     expected = actium.silu(part)
     assert torch.equal(y[-5000:], expected)
     assert torch.equal(slope[-5000:], torch.autograd.grad(expected.sum(), part)[0])
+
+
+@pytest.mark.parametrize(("length", "misplaced"), [(784, 0), (64, 0), (66, 0), (40_000, 0), (784, 1)])
+def test_rows_of_channels_have_the_same_bits(length, misplaced):
+    plan = actium.prelu.op.plan
+    source = cpu.source(rows_kernels(plan, plan.mode("float32")), "float32")
+    assert "act_write_far" in source
+    headers, outer, channels = cpu.headers(), 2, 3
+    near = toolchain.load(source, headers)
+    far = toolchain.load(source, headers | {"block.h": headers["block.h"].replace(LIMIT, "((size_t)0)")})
+    x, grad = (torch.randn(outer * channels * length) for _ in range(2))
+    slope = torch.tensor([0.25, -1.0, 3.0])
+    found = []
+    for library in (far, near):
+        made = [torch.full((len(x) + 16,), 7.0) for _ in range(2)]
+        places = [t.data_ptr() + (-t.data_ptr() % 32) + 4 * misplaced for t in made]
+        starts = [(place - t.data_ptr()) // 4 for t, place in zip(made, places, strict=True)]
+        sums, shape = torch.zeros(channels, dtype=torch.float64), [ctypes.c_int64(n) for n in (outer, channels, length)]
+        y, gradient, *given = (ctypes.c_void_p(a) for a in (*places, x.data_ptr(), grad.data_ptr()))
+        parameters, total = (ctypes.c_uint64 * 1)(slope.data_ptr()), ctypes.c_void_p(sums.data_ptr())
+        assert library.forward(given[0], y, *shape, parameters, None, 2, 0) == 0
+        assert library.backward(*given, gradient, *shape, parameters, total, 2, 0) == 0
+        results = [t[s : s + len(x)] for t, s in zip(made, starts, strict=True)]
+        assert all((t[:s] == 7).all() and (t[s + len(x) :] == 7).all() for t, s in zip(made, starts, strict=True))
+        found.append([*results, sums])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    expected = torch.where(x > 0, x, x * slope.repeat_interleave(length).repeat(outer))
+    assert torch.equal(found[0][0], expected)

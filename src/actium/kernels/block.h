@@ -46,6 +46,10 @@ static inline int act_distance(const void *data, size_t bytes) {
   (void)data, (void)bytes;
   return 0;
 }
+/* Whether every piece of a row begins where whole vectors do. */
+static inline int act_whole(int64_t length, int64_t pieces, size_t size) {
+  return (size_t)length * size % 32 == 0 && (size_t)((length + pieces - 1) / pieces) * size % 32 == 0;
+}
 static inline void act_write_far(void *to, const void *from, size_t bytes) {
   size_t done = 0;
 #if defined(__AVX__)

@@ -144,6 +144,11 @@ def _may_be_far(kernel: Kernel, dtype: str) -> bool:
     return kernel.is_light or converts(dtype) is None
 
 
+def _rows_may_be_far(kernel: Kernel, dtype: str) -> bool:
+    """The same for rows of channels: those of halves are too short, and long loops gain nothing (28 by 28 images)."""
+    return kernel.is_light and converts(dtype) is None
+
+
 def _far(kernel: Kernel, dtype: str) -> tuple[str, str, str, str]:
     """Text for outputs that are written around the caches: room for a block; before, behind each block; at the end."""
     if not _may_be_far(kernel, dtype):
@@ -152,7 +157,8 @@ def _far(kernel: Kernel, dtype: str) -> tuple[str, str, str, str]:
     soon = [f"act_read_soon(i_{n} + at + 2 * ACT_LANES, sizeof(T) * ACT_LANES);" for n in kernel.inputs]
     if len(kernel.inputs) > 1:
         soon[-1] = f"if (!(flags & ACT_ONE_GRADIENT)) {soon[-1]}"
-    before = [] if kernel.is_light else [f"if (flags & ACT_FAR && n - at > 3 * ACT_LANES) {{ {' '.join(soon)} }}"]
+    early = f"if (flags & ACT_FAR && n - at > 3 * ACT_LANES) {{ {' '.join(soon)} }}"
+    before = [] if kernel.is_light else [early]
     before += [f"if (flags & ACT_FAR && e{k}) e{k} = f{k};" for k in outputs]
     behind = [f"if (flags & ACT_FAR && o{k}) act_write_far(o{k} + at, f{k}, sizeof(T) * (size_t)m);" for k in outputs]
     room = [f"_Alignas(64) T f{k}[ACT_LANES]; (void)f{k};" for k in outputs]
@@ -184,11 +190,16 @@ def _flat(kernel: Kernel, dtype: str) -> str:
     return f"{blocks}\n\n{_flat_entries(kernel, dtype)}"
 
 
+def _distance(kernel: Kernel, count: str) -> str:
+    """A statement that notes in the flags whether all outputs are to be written around the caches."""
+    each = [f"act_distance(o{k}, sizeof(T) * (size_t){count})" for k in range(len(kernel.outputs))]
+    return f"flags |= {' & '.join(each)};" if each else ""
+
+
 def _flat_entries(kernel: Kernel, dtype: str) -> str:
     """For one thread with no questions asked, and for any number of them."""
     arguments, passed = _tensor_arguments(kernel), _passed(kernel)
-    distances = [f"act_distance(o{k}, sizeof(T) * (size_t)n)" for k in range(len(kernel.outputs))]
-    distance = f"flags |= {' & '.join(distances)};" if _may_be_far(kernel, dtype) else ""
+    distance = _distance(kernel, "n") if _may_be_far(kernel, dtype) else ""
     return f"""void {kernel.name}_serial({"const float *p, " if kernel.parameters else ""}{arguments}, int64_t n) {{
   {kernel.name}_blocks({passed}, 0, (n + ACT_LANES - 1) / ACT_LANES, n, {"p" if kernel.parameters else "NULL"}, 0);
 }}
@@ -218,7 +229,7 @@ def share_out(tasks: str, call: str, size: str = "ACT_PIECE", clauses: str = "")
 
 
 def _rows(kernel: Kernel, dtype: str) -> str:
-    return "\n\n".join((_long_rows(kernel, dtype), _short_rows(kernel, dtype), _rows_entry(kernel)))
+    return "\n\n".join((_long_rows(kernel, dtype), _short_rows(kernel, dtype), _rows_entry(kernel, dtype)))
 
 
 def sum_blocks(kernel: Kernel, dtype: str, to: str) -> list[str]:
@@ -231,11 +242,13 @@ def sum_blocks(kernel: Kernel, dtype: str, to: str) -> list[str]:
 def _long_rows(kernel: Kernel, dtype: str) -> str:
     """One piece of a row of one channel: the parameters are numbers."""
     load, store, inputs, outputs = _io(kernel, dtype)
+    room, before, behind, _ = _far(kernel, dtype) if _rows_may_be_far(kernel, dtype) else ("", "", "", "")
     uniform = "".join(f", {number(f'p[{k}][c]', dtype)}" for k in range(len(kernel.parameters)))
     add_tree = "\n        ".join(sum_blocks(kernel, dtype, "acc[{0}] +="))
     return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
   {buffers(kernel, dtype, converts(dtype))}
+  {room}
   const int64_t row = task / pieces, piece = task % pieces, c = row % channels;
   const int64_t per_piece = (length + pieces - 1) / pieces;
   const int64_t first = row * length + piece * per_piece;
@@ -245,9 +258,11 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
   for (int64_t at = first; at < last; at += ACT_LANES) {{
       const int m = last - at < ACT_LANES ? (int)(last - at) : ACT_LANES;
       {_targets(kernel)}
+      {before}
       {load}
       {kernel.name}_uniform({", ".join([*inputs, *outputs])}, w{uniform});
       {store}
+      {behind}
         {add_tree}
   }}
 }}"""
@@ -279,7 +294,7 @@ def _short_rows(kernel: Kernel, dtype: str) -> str:
 }}"""
 
 
-def _rows_entry(kernel: Kernel) -> str:
+def _rows_entry(kernel: Kernel, dtype: str) -> str:
     """Shares the work out: tasks depend on the shape alone, and their sums are added in their order."""
     return f"""int {kernel.name}({_tensor_arguments(kernel)},
     int64_t outer, int64_t channels, int64_t inner, const float *const *p, double *sums, int threads, int flags) {{
@@ -289,7 +304,7 @@ def _rows_entry(kernel: Kernel) -> str:
     {_advise(kernel, "total")}
   }}
   if (channels == 1 || inner >= 64) {{
-    {_share_long_rows(kernel)}
+    {_share_long_rows(kernel, dtype)}
   }}
   {_share_short_rows(kernel)}
 }}"""
@@ -298,14 +313,19 @@ def _rows_entry(kernel: Kernel) -> str:
 _EACH_TASK = "for (int64_t task = piece.from; task < piece.to; task++)\n        "
 
 
-def _share_long_rows(kernel: Kernel) -> str:
+def _share_long_rows(kernel: Kernel, dtype: str) -> str:
     sums = len(kernel.sums)
     call = f"{kernel.name}_long({_passed(kernel)}, task, length, pieces, channels, p, parts + task * {sums}, flags);"
+    each, distance = _EACH_TASK + call, ""
+    if _rows_may_be_far(kernel, dtype):
+        each = f"{{ {each}\n        {_far(kernel, dtype)[-1]} }}"
+        distance = f"if (act_whole(length, pieces, sizeof(T))) {_distance(kernel, 'total')}"
     return f"""const int64_t rows = channels == 1 ? 1 : outer * channels, length = channels == 1 ? total : inner;
     const int64_t pieces = length > 16384 ? (length + 16383) / 16384 : 1, tasks = rows * pieces;
+    {distance}
     double *parts = {f"calloc((size_t)tasks * {sums} + 1, sizeof(double))" if sums else "NULL"};
     {"if (!parts) return 1;" if sums else ""}
-    {share_out("tasks", _EACH_TASK + call, "length < 8192 ? 8192 / (length + 1) + 1 : 1")}
+    {share_out("tasks", each, "length < 8192 ? 8192 / (length + 1) + 1 : 1")}
     for (int64_t task = 0; task < tasks; task++)
       for (int k = 0; k < {sums}; k++) sums[k * channels + (task / pieces) % channels] += parts[task * {sums} + k];
     free(parts);
