@@ -44,6 +44,7 @@ def machine() -> dict[str, object]:
         pass
     return {
         "date": datetime.date.today().isoformat(),
+        "time": f"{datetime.datetime.now(datetime.UTC):%H:%M} UTC",
         "cpu": model,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

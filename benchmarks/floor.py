@@ -17,6 +17,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import inspect
+import itertools
+import math
 import re
 import time
 from collections import Counter
@@ -223,7 +225,7 @@ def _language(counts: Counter[tuple], stored: list[tuple]) -> dict[str, Any]:
 # --- Time ---------------------------------------------------------------------------------------------------
 
 
-def row_of(name: str, dtype: str, peak: dict[str, float], turns: int) -> dict[str, object]:
+def row_of(name: str, dtype: str, peak: dict[str, float], measured: float) -> dict[str, object]:
     """Forward and backward of one function: operations, nanoseconds an element at least, and measured."""
     plan = ENTRIES[name].activation().op.plan
     total: Counter[str] = Counter()
@@ -232,7 +234,6 @@ def row_of(name: str, dtype: str, peak: dict[str, float], turns: int) -> dict[st
         total += operations(replace(kernel, outputs=outputs, midrange=None), dtype)
     products = total["products"] + peak["slots"] * total["divisions"]
     floor = max(products / peak["products"], total["divisions"] / peak["divisions"], total["all"] / peak["mixed"])
-    measured = in_cache(name, dtype, turns)
     row: dict[str, object] = {
         "function": name,
         "dtype": dtype,
@@ -251,6 +252,15 @@ def in_cache(name: str, dtype: str, turns: int) -> float:
     addresses = [ctypes.c_void_p(t.data_ptr()) for t in (x, grad, *results)]
     arguments = [library.forward, library.backward, *addresses, ctypes.c_int64(ELEMENTS), values, 100]
     return min(_seconds(functools.partial(driver().both, *arguments)) for _ in range(turns)) / 100 / ELEMENTS * 1e9
+
+
+def fastest(rounds: int) -> dict[tuple[str, str], float]:
+    """All of them, several times over: another process on the same core slows seconds in a row."""
+    found: dict[tuple[str, str], float] = {}
+    for _ in range(rounds):
+        for cell in itertools.product(SMOOTH, DTYPES):
+            found[cell] = min(found.get(cell, math.inf), in_cache(*cell, turns=10))
+    return found
 
 
 def autograd(turns: int) -> float:
@@ -292,14 +302,14 @@ def main() -> None:
     peak, call = peaks(turns), autograd(turns)
     print("peaks, operations a nanosecond, and products a division:", {k: round(v, 1) for k, v in peak.items()})
     print(f"a forward and backward without kernels: {call * 1e6:.1f} µs")
+    measured = fastest(1 if turns == 10 else 20)
     heads = f"{'products':>9}{'divisions':>10}{'all':>5}{'floor ns':>10}{'measured':>10}{'share':>7}"
     print(f"{'function':12}{'dtype':10}{heads}")
     rows = []
-    for name in SMOOTH:
-        for dtype in DTYPES:
-            rows.append(row := row_of(name, dtype, peak, turns))
-            numbers = "{products:>9}{divisions:>10}{all:>5}{floor:>10}{measured:>10}{share:>7.0%}"
-            print(f"{name:12}{dtype:10}" + numbers.format(**row), flush=True)
+    for (name, dtype), nanoseconds in measured.items():
+        rows.append(row := row_of(name, dtype, peak, nanoseconds))
+        numbers = "{products:>9}{divisions:>10}{all:>5}{floor:>10}{measured:>10}{share:>7.0%}"
+        print(f"{name:12}{dtype:10}" + numbers.format(**row), flush=True)
     best = reachable(rows, call)
     for size, means in best.items():
         print(f"grid, {size}: {means}")

@@ -20,14 +20,18 @@ PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("accura
 
 
 def by_processor(topic: str) -> list[dict]:
-    """The latest result of a topic on each processor, the newest first; on one day, that of the widest vectors."""
+    """The latest result of a topic on each processor, the newest first."""
     found: dict[str, dict] = {}
     for path in sorted(RESULTS.glob(f"{topic}_*_20*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         cpu = result["machine"]["cpu"]
         if re.fullmatch(rf"{topic}_[a-z0-9-]+_\d{{6}}\.json", path.name):
-            found[cpu] = max(found.get(cpu, result), result, key=lambda r: r["machine"]["date"])
-    return sorted(found.values(), key=lambda r: (r["machine"]["date"], "AVX-512" in r["machine"]["cpu"]), reverse=True)
+            found[cpu] = max(found.get(cpu, result), result, key=_when)
+    return sorted(found.values(), key=_when, reverse=True)
+
+
+def _when(result: dict) -> tuple[str, str]:
+    return result["machine"]["date"], result["machine"].get("time", "")
 
 
 def newest(topic: str) -> dict:
