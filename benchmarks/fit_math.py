@@ -3,7 +3,8 @@
 Each table is a weighted minimax polynomial: Lawson's reweighted least squares on Chebyshev nodes, with the
 target in ball arithmetic. The weight turns the polynomial's error into the relative error of the function
 that uses it. Coefficients are rounded to their storage format from the lowest power up and the rest is
-fitted again after each rounding, so that later coefficients absorb the rounding of earlier ones.
+fitted again after each rounding, so that later coefficients absorb the rounding of earlier ones. Of a quotient of two
+polynomials, what is below the line is found and rounded first, and what is above fitted to it.
 
 Run it to print the tables and the error that each leaves in exact arithmetic; with `--check` it fails if
 the headers hold other digits. It does not measure the rounding of the evaluation: the tests do.
