@@ -246,7 +246,7 @@ FITS = (
 RATIOS = (
     # Up to where kernels/midrange.py leaves the cheap form: sqrt(2) * 5.66 and 8.
     Ratio("MILLS", mills, 8.001, 4, 5),
-    Ratio("MILLS_H", mills, 8.001, 2, 3),
+    Ratio("MILLS_H", mills, 8.001, 3, 3),
 )
 
 

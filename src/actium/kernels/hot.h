@@ -29,8 +29,8 @@
  * factor of 1 below. */
 #define ACT_C_MILLS_ABOVE 0.398961604f, 4.17853355f, 19.6906395f, 48.8358994f, 58.4306374f
 #define ACT_C_MILLS_BELOW 10.4759779f, 50.3217201f, 133.277512f, 190.91362f, 116.861275f
-#define ACT_C_MILLS_H_ABOVE 0.399943918f, 1.86162305f, 3.52703142f
-#define ACT_C_MILLS_H_BELOW 4.7211585f, 9.35434151f, 7.0539794f
+#define ACT_C_MILLS_H_ABOVE -0.000180912408f, 0.403762519f, 1.99992299f, 4.23055172f
+#define ACT_C_MILLS_H_BELOW 5.148664f, 10.7519512f, 8.46107388f
 
 /* Horner's scheme where the coefficient of x^(n + 1) is 1: a sum in place of the first product. */
 #define ACT_MONIC(n, x, ...) ACT_MONIC_(n, x, __VA_ARGS__)
@@ -172,7 +172,7 @@ ACT_FN float act_exp_mid_h(float y) {
 }
 ACT_FN float act_expsq_mid_h(float x, float c) { return act_exp_mid_h((c * x) * x); }
 ACT_FN float act_mills_mid_h(float a) {
-    return ACT_HORNER(2, a, ACT_C_MILLS_H_ABOVE) / ACT_MONIC(2, a, ACT_C_MILLS_H_BELOW);
+    return ACT_HORNER(3, a, ACT_C_MILLS_H_ABOVE) / ACT_MONIC(2, a, ACT_C_MILLS_H_BELOW);
 }
 ACT_FN float act_expsqn_h(float x, float c) { return act_expn_h((c * x) * x); }
 ACT_FN float act_log1p_unit_h(float z) { return ACT_FMA(z * z, ACT_HORNER(4, z, ACT_C_LOG1P_UNIT_H), z); }
