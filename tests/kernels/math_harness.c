@@ -104,7 +104,7 @@ static double ref_mills(double a, double c) {
     X(log1p_unit_h, act_log1p_unit_h(x), ref_log1p) \
     X(mills_h, act_mills_of_h(act_mills_w_h(x)), ref_mills) \
     X(tanh_h, __builtin_copysignf(act_tanh_expm1_h(x) / (2.0f + act_tanh_expm1_h(x)), x), ref_tanh) \
-    X(tanhshrink_h, act_tanhshrink_of_h(x, act_tanhshrink_e_h(x)), ref_tanhshrink) \
+    X(tanhshrink_h, act_tanhshrink_of_h(x, act_tanhshrink_rest_h(x)), ref_tanhshrink) \
     X(expm1n_h, act_expm1n_h(x), ref_expm1) \
     X(mills_mid, act_mills_mid(x), ref_mills) \
     X(mills_mid_h, act_mills_mid_h(x), ref_mills) \

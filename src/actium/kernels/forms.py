@@ -124,7 +124,7 @@ _IN_STEPS = {
     ("tanh", False): ("act_tanh_above({0})", "act_tanh_below({0})", "__builtin_copysignf({1} / {2}, {0})"),
     ("tanh", True): ("act_tanh_expm1_h({0})", "__builtin_copysignf({1} / (2.0f + {1}), {0})"),
     ("tanhshrink", False): ("act_tanhshrink_rest({0})", "act_tanhshrink_of({0}, {1})"),
-    ("tanhshrink", True): ("act_tanhshrink_e_h({0})", "act_tanhshrink_of_h({0}, {1})"),
+    ("tanhshrink", True): ("act_tanhshrink_rest_h({0})", "act_tanhshrink_of_h({0}, {1})"),
     ("mills", False): ("act_mills_w({0})", "act_mills_of({0}, {1})"),
     ("mills", True): ("act_mills_w_h({0})", "act_mills_of_h({1})"),
 }

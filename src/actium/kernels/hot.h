@@ -186,10 +186,14 @@ ACT_FN float act_expm1n_h(float y) {
 }
 ACT_FN float act_tanh_expm1_h(float x) { return act_expm1n_h(-2.0f * __builtin_fabsf(x)); }
 /* x - tanh x in two steps. Below 1, where a - tanh a cancels, a^3 (1/3 + ...). */
-ACT_FN float act_tanhshrink_e_h(float x) { return act_expn_h(-2.0f * __builtin_fabsf(x)); }
-ACT_FN float act_tanhshrink_of_h(float x, float e) {
+ACT_FN float act_tanhshrink_rest_h(float x) {
+    const float e = act_expn_h(-2.0f * __builtin_fabsf(x));
+    return (e + e) / (1.0f + e);
+}
+ACT_FN float act_tanhshrink_of_h(float x, float rest) {
     const float a = __builtin_fabsf(x), z = a * a, small = (a * z) * ACT_HORNER(4, z, ACT_C_TANHSHRINK_H);
-    return __builtin_copysignf(a < 1.0f ? small : (a - 1.0f) + (e + e) / (1.0f + e), x);
+    const float large = (a - 1.0f) + rest; /* computed inside the selection, clang would branch for NEON */
+    return __builtin_copysignf(a < 1.0f ? small : large, x);
 }
 
 #endif
