@@ -39,7 +39,8 @@ def run(library: ctypes.CDLL, x: torch.Tensor, grad: torch.Tensor, threads: int,
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("name", ["silu", "relu", "leaky_relu"])
-def test_the_same_bits_wherever_the_output_lies(name, dtype):
+def test_the_same_bits_wherever_the_output_lies(name, dtype, monkeypatch):
+    monkeypatch.setattr(cpu, "has_long_vectors", lambda: True)  # long loops write this way only there
     far, near = build(name, dtype, 0), build(name, dtype, 1 << 60)
     for length in LENGTHS:
         x, grad = (3 * torch.randn(length)).to(dtype), torch.randn(length).to(dtype)
@@ -71,10 +72,10 @@ def test_in_place_and_with_one_gradient_for_all(dtype):
 
 def test_a_large_tensor_takes_this_way_and_is_right():
     x = torch.randn((4 << 20) + 3, requires_grad=True)
-    y = actium.silu(x)
+    y = actium.hardswish(x)
     (slope,) = torch.autograd.grad(y, x, torch.ones_like(y))
     part = x.detach()[-5000:].clone().requires_grad_()
-    expected = actium.silu(part)
+    expected = actium.hardswish(part)
     assert torch.equal(y[-5000:], expected)
     assert torch.equal(slope[-5000:], torch.autograd.grad(expected.sum(), part)[0])
 

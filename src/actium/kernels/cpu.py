@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from actium.errors import KernelError
+from actium.kernels.compiler import has_long_vectors
 from actium.kernels.loops import Kernel, compute
 
 # How each dtype is stored, and its functions in math.h (none: it is computed in as it is).
@@ -140,8 +141,11 @@ def _targets(kernel: Kernel) -> str:
 
 
 def _may_be_far(kernel: Kernel, dtype: str) -> bool:
-    """Whether it pays to write around the caches: long loops that convert in registers gain nothing."""
-    return kernel.is_light or converts(dtype) is None
+    """Whether it pays to write around the caches (`benchmarks/far.py`).
+
+    Long loops that convert in registers gain nothing; those over floats do where they are fast for what memory gives.
+    """
+    return kernel.is_light or (converts(dtype) is None and has_long_vectors())
 
 
 def _rows_may_be_far(kernel: Kernel, dtype: str) -> bool:

@@ -1,7 +1,8 @@
 /* The functions of the hot path under narrower promises than math.h's, and so in half the instructions.
  *
  * Stage: formula -> plan -> [kernel]. In: one float of the domain named beside each function, or NaN. Out: one float,
- * within 2 ULP (act_mills_of: 3.9, act_mills_mid: 3.5) of the exact value; NaN for NaN. Outside its domain a function returns anything.
+ * within 2 ULP (act_mills_of: 3.9, act_mills_mid: 3.5) of the exact value; NaN for NaN. Outside its domain a function
+ * returns anything.
  *
  * act_expn*: exp for arguments that are never positive (e^-|x|, e^(-x^2/2)).
  * *_h: for kernels of half-precision tensors, whose results are rounded to 11 or 8 bits: relative error below 2^-15.

@@ -165,7 +165,9 @@ def _watch(kernel: Kernel, style: _Style, midrange: Midrange, results: Sequence[
 
 
 def _moving(midrange: Midrange, style: _Style) -> list[tuple[Node, float]]:
-    """The bounds that are not of one number for all elements."""
+    """The bounds that every element is asked about: none where the largest decides."""
+    if _decided_by(midrange, style) is not None:
+        return []
     return [(node, most) for node, most in midrange.bounds if node.op != "param" or style.per_element]
 
 
@@ -180,8 +182,7 @@ def _function(
 ) -> str:
     """A function that computes the roots for n elements; with a midrange, it returns whether any is outside."""
     names = _names(kernel, style)
-    x = None if midrange is None else _decided_by(midrange, style)
-    nodes = [node for node, _ in _moving(midrange, style)] if midrange is not None and x is None else []
+    nodes = [] if midrange is None else [node for node, _ in _moving(midrange, style)]
     statements, results = expressions((*roots, *nodes), names, style.narrow, not_negative)
     loops = pieces(statements, results) if cut else [Piece((), tuple(statements), ())]
     values, rest = results[: len(roots)], results[len(roots) :]
@@ -215,15 +216,14 @@ def _loop_text(
     # The pragma only says that iterations are independent, which holds in place too.
     if style.convert is None:
         return f"#pragma GCC ivdep\n  for (int i = 0; i < n; i++) {{\n    {lines}\n  }}"
-    room = [f"{kind} f_y{k}[ACT_WIDE];" for k in range(len(outputs))]
-    return _over_halves(style.convert, lines, inputs, room)
+    return _over_halves(style.convert, lines, inputs, [f"{kind} f_y{k}[ACT_WIDE];" for k in range(len(outputs))])
 
 
 def _over_halves(convert: str, lines: str, inputs: list[str], outputs: list[str]) -> str:
     """A loop that takes ACT_WIDE halves at a time, and within it one over their elements."""
-    widen = [f"float f_{n}[ACT_WIDE]; act_widen_{convert}(x_{n} + i, f_{n});" for n in inputs]
+    widen = [f"float f_{n}[ACT_WIDE]; act_widen_{convert}(x_{n} + i, f_{n});" for n in inputs] + outputs
     narrow = [f"act_narrow_{convert}(f_y{k}, y{k} + i);" for k in range(len(outputs))]
-    before, after = ("\n    ".join(["", *part]) for part in ([*widen, *outputs], narrow))
+    before, after = ("\n    ".join(["", *part]) for part in (widen, narrow))
     # Unrolled before it is made of vectors, the inner loop would be made of none.
     pragmas = "#pragma GCC ivdep\n#pragma GCC unroll 1"
     inner = f"\n{pragmas}\n    for (int j = 0; j < ACT_WIDE; j++) {{\n    {lines}\n    }}"

@@ -117,6 +117,10 @@ def _expsq(u: Any, c: Any) -> Any:
     return np.exp(c * u * u)
 
 
+def _mills(u: Any) -> Any:
+    return np.float64(math.nan if math.isnan(u) else 0.0 if math.isinf(u) else 0.4)
+
+
 def _lo(y: Any) -> Any:
     return np.float64(0.0 if y < -174.67 else 1.0)
 
@@ -164,8 +168,8 @@ _IEEE: dict[str, Callable[..., Any]] = {
     "exp_mid": np.exp,
     "expsq_mid": _expsq,
     "expsq_lo": lambda u, c: _lo(c * u * u),
-    "mills": lambda u: np.float64(math.nan if math.isnan(u) else 0.0 if math.isinf(u) else 0.4),
-    "mills_mid": lambda u: np.float64(math.nan if math.isnan(u) else 0.0 if math.isinf(u) else 0.4),
+    "mills": _mills,
+    "mills_mid": _mills,
     "lt": np.less,
     "le": np.less_equal,
     "gt": np.greater,
