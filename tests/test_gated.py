@@ -72,6 +72,38 @@ def test_that_the_budget_notices_an_early_rounding():
     assert error_of(early, exact, sensitivity_of(REFERENCE["silu"], x) * 3, torch.bfloat16).max() > 1.0
 
 
+def float32_errors(name, gate, up, grad):
+    """The largest errors of the output and of both gradients, in ULP."""
+    g, u = gate.clone().requires_grad_(), up.clone().requires_grad_()
+    y = actium.glu(name)(g, u)
+    got = (y.detach(), *torch.autograd.grad(y, (g, u), grad))
+    x, t, w = gate.double(), up.double(), grad.double()
+    value, slope = REFERENCE[name], SLOPE[name]
+    wanted = [(value, t), (slope, t * w), (value, w)]
+    return [
+        error_of(a, f(x) * factor, sensitivity_of(f, x) * factor.abs(), torch.float32).max()
+        for a, (f, factor) in zip(got, wanted, strict=True)
+    ]
+
+
+def factors_of_many_sizes(count, largest, seed):
+    """Of either sign, their exponents evenly spread."""
+    return sample(count, seed=seed) * 2.0 ** torch.linspace(-largest, largest, count)[torch.randperm(count)]
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "mish"])
+def test_float32_is_within_a_few_ulp_also_where_the_gate_is_tiny(name):
+    count = 1 << 16
+    up, grad = factors_of_many_sizes(count, 28, 1), factors_of_many_sizes(count, 28, 2)
+    moderate, tiny = 3 * sample(count), sample(count) * 2.0 ** torch.linspace(-149, -80, count)
+    for gate in (moderate, tiny):
+        assert max(float32_errors(name, gate, up, grad)) <= 5.5
+    # Without a care for the order, a subnormal value is multiplied by what makes it a normal number again.
+    value = REFERENCE[name](tiny.double()).float() * up
+    exact, moves = (f(tiny.double()) * up.double() for f in (REFERENCE[name], lambda x: x.abs()))
+    assert error_of(value, exact, moves, torch.float32).max() > 1000
+
+
 # gate, up and grad_output, with a factor that float32 cannot hold: the value of each product is a normal number.
 EXTREMES = [(-100.0, 1e10, 1.0), (-80.0, 1e37, 1.0), (-150.0, 1e30, 1e5), (-60.0, 1e-20, 1e10), (-170.0, 1e34, 10.0)]
 

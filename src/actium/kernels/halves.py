@@ -34,10 +34,13 @@ class Kernels:
     def source(self, dtype: str, learning: bool = False) -> str:
         """C text: forward and backward, or backward with the gradients of the parameters."""
         inputs, parameters, mode = self._plan.formula.inputs, self._plan.formula.parameters, self._plan.mode(dtype)
-        gradient, slopes = self._plan.backward((*inputs, *(parameters if learning else ())), mode)
-        kernels = [Kernel("backward", (*inputs, gradient), parameters, slopes[:2], slopes[2:])]
+        names = (*inputs, *(parameters if learning else ()))
+        gradient, slopes = self._plan.backward(names, mode)
+        cheap = self._plan.midrange(names)
+        kernels = [Kernel("backward", (*inputs, gradient), parameters, slopes[:2], slopes[2:], midrange=cheap)]
         if not learning:
-            kernels.insert(0, Kernel("forward", inputs, parameters, (self._plan.value(mode),)))
+            value, cheap = self._plan.value(mode), self._plan.midrange()
+            kernels.insert(0, Kernel("forward", inputs, parameters, (value,), midrange=cheap))
         return paired.source(tuple(kernels), dtype)
 
     def library(self, dtype: torch.dtype, learning: bool = False) -> Any | None:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from actium.kernels.lower import Lowering, Target, spread
-from actium.kernels.midrange import Midrange, midrange
+from actium.kernels.midrange import Midrange, midrange, multiplied
 from actium.symbolic.derivative import derivative
-from actium.symbolic.graph import Formula, Node, mul, parameter, variable
+from actium.symbolic.graph import Formula, Node, mul, parameter, variable, walk
 from actium.symbolic.limits import guard
 from actium.symbolic.stabilize import stabilize
 
@@ -33,6 +33,7 @@ class Plan:
 
     def __init__(self, formula: Formula, defaults: Mapping[str, float]) -> None:
         self.formula = stabilize(formula)
+        self._written = formula
         self._values = {parameter(n): defaults.get(n, 1.0) for n in formula.parameters}
 
     @functools.cache  # noqa: B019 (a plan lives as long as its activation)
@@ -87,14 +88,37 @@ class Plan:
 
     def midrange(self, names: tuple[str, ...] = ()) -> Midrange | None:
         """The cheap form of the value, or of the gradients by `names`; the modes "c" and "c_half" share it."""
-        if len(self.formula.inputs) > 1:  # its products are not ordered for factors of several inputs
-            return None
+        if len(self.formula.inputs) > 1:
+            return self._midrange_of_product(names)
         exact = (self.formula.root,) if not names else tuple(self.slope(n).root for n in names)
         found = midrange(exact, self.formula.inputs)
         if found is None or not names:
             return found
         gradient = variable(self._gradient_name())
         return Midrange(found.bounds, tuple(mul(gradient, root) for root in found.roots))
+
+    def _midrange_of_product(self, names: tuple[str, ...]) -> Midrange | None:
+        if self._product is None:
+            return None
+        inner, other = self._product
+        value, gradient = inner.formula.root, variable(self._gradient_name())
+        exact = tuple(value if n == other.value else inner.slope(n).root for n in names) or (value,)
+        factors = [(gradient,) if n == other.value else (gradient, other) for n in names] or [(other,)]
+        found = midrange(exact, inner.formula.inputs)
+        return None if found is None else multiplied(found, factors, self._values)
+
+    @functools.cached_property
+    def _product(self) -> tuple[Plan, Node] | None:
+        """The plan of f, and u, where the formula was written as f(x)·u; None for others."""
+        formula = self._written
+        if formula.root.op != "mul" or len(formula.inputs) != 2:
+            return None
+        for other, f in (formula.root.args, formula.root.args[::-1]):
+            (x, *more) = {leaf.value for leaf in walk(f) if leaf.op == "input"} or (None,)
+            if other.op == "input" and isinstance(x, str) and not more and x != other.value:
+                defaults = {str(p.value): value for p, value in self._values.items()}
+                return Plan(Formula(f, (x,), formula.parameters), defaults), other
+        return None
 
     def _finish(self, exact: Node, lowering: Lowering) -> Node:
         root = lowering.lower(exact)
