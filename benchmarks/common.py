@@ -37,10 +37,9 @@ def machine() -> dict[str, object]:
     model = platform.processor()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-        flags = next(line for line in lines if line.startswith("flags"))
-        model += f" ({known})" if (known := vectors(flags)) else ""
-    except (OSError, StopIteration):
+        known = dict(reversed([(k.strip(), v.strip()) for k, _, v in (line.partition(":") for line in lines)]))
+        model = processor(known["model name"], known["cpu family"], known["model"], known["flags"])
+    except (OSError, KeyError):
         pass
     return {
         "date": datetime.date.today().isoformat(),
@@ -52,6 +51,12 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
     }
+
+
+def processor(name: str, family: str, number: str, flags: str) -> str:
+    """A name that tells processors apart. A virtual machine's may not: "AMD EPYC" is any of several generations."""
+    name += "" if any(map(str.isdigit, name)) else f", family {family} model {number}"
+    return name + (f" ({known})" if (known := vectors(flags)) else "")
 
 
 def vectors(flags: str) -> str:

@@ -25,7 +25,7 @@ UNITS = {
 # Rows and features of the output: a feed-forward block, narrow heads, channels of 8.
 SHAPES = {"64x1024": (64, 1024), "512x4096": (512, 4096), "2048x4096": (2048, 4096), "131072x8": (131072, 8)}
 COMPILED = "512x4096"  # every compile takes seconds
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def halves_of(name, reference):

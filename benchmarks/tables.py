@@ -149,7 +149,9 @@ def channels() -> str:
 def gated() -> str:
     """Gated units, a line for each unit and shape: halves of one tensor and two tensors in each format."""
     result = newest("gated")
-    lines = ["| unit | shape | fp32 halves | fp32 two | bf16 halves | bf16 two |", "|---" * 6 + "|"]
+    formats = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+    heads = [f"{short} {form}" for short in formats.values() for form in ("halves", "two")]
+    lines = [f"| unit | shape | {' | '.join(heads)} |", "|---" * 8 + "|"]
     cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     for row in result["results"]["rows"]:
         text = f"{row['ratio']:.2f}×"
@@ -157,7 +159,7 @@ def gated() -> str:
             text += f" ({row['ratio_to_compile']:.2f}×)"
         cells.setdefault((row["unit"], row["shape"]), {})[row["dtype"], row["form"]] = text
     for (unit, shape), found in cells.items():
-        parts = [found[d, form] for d in ("float32", "bfloat16") for form in ("halves", "two")]
+        parts = [found[d, form] for d in formats for form in ("halves", "two")]
         lines.append(f"| {unit} | {shape} | {' | '.join(parts)} |")
     compiled = any("ratio_to_compile" in row for row in result["results"]["rows"])
     note = "In brackets: to torch.compile." if compiled else "torch.compile was not run."

@@ -63,3 +63,19 @@ def test_a_script_runs(name, run):
     text, saved = run(name, *SHORT[name])
     assert len(text.splitlines()) > 3
     assert set(saved) <= {name}
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "told"),
+    [
+        ("AMD EPYC", "fpu avx2 avx512f", "AMD EPYC, family 25 model 17 (AVX-512)"),
+        ("AMD EPYC 7R13 Processor", "fpu avx2", "AMD EPYC 7R13 Processor (AVX2)"),
+        ("Some Core", "fpu", "Some Core, family 25 model 17"),
+    ],
+)
+def test_processors_of_one_name_are_told_apart(monkeypatch, name, flags, told):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import common  # type: ignore[import-not-found]  # only found beside the scripts
+
+    assert common.processor(name, "25", "17", flags) == told
+    assert common.machine()["cpu"]

@@ -8,9 +8,11 @@ import subprocess
 import pytest
 from harness import X86
 
+import actium
 from actium.catalogue import ENTRIES
-from actium.kernels import cpu, toolchain
+from actium.kernels import paired, toolchain
 from actium.kernels.dispatch import Library
+from actium.kernels.halves import Kernels
 
 STATUS = toolchain.status()
 GCC = STATUS.compiler is not None and STATUS.compiler.kind == "gcc"
@@ -21,7 +23,7 @@ LOOP = "#pragma GCC ivdep"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("vectorised")
-    for name, text in cpu.headers().items():
+    for name, text in paired.headers().items():
         (made / name).write_text(text)
     return made
 
@@ -73,6 +75,15 @@ def test_every_loop_of_the_catalogue_is(folder, name):
     assert not_vectorised(folder, Library(ENTRIES[name].activation().op.plan, "float32").source()) == []
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["sigmoid", "silu", "gelu", "swish"])
+def test_every_loop_of_a_gated_unit_is(folder, name, dtype):
+    plan = actium.glu(name).op.plan
+    halves = Kernels(plan)
+    for source in (Library(plan, dtype).source(), halves.source(dtype), halves.source(dtype, learning=True)):
+        assert not_vectorised(folder, source) == []
+
+
 def test_a_test_of_the_first_element_that_is_inlined_is_noticed(folder):
     source = Library(ENTRIES["gelu_tanh"].activation().op.plan, "float32").source()
     mutant = re.sub(r"static __attribute__\(\(noinline\)\) int (\w+_first)", r"static inline int \1", source)
@@ -82,7 +93,7 @@ def test_a_test_of_the_first_element_that_is_inlined_is_noticed(folder):
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("name", ["relu", "softsign", "silu", "gelu", "softplus", "hardswish"])
+@pytest.mark.parametrize("name", ["relu", "softsign", "silu", "sigmoid", "gelu", "softplus", "hardswish"])
 def test_halves_are_widened_in_vectors_as_long_as_those_of_the_loop(folder, name, dtype, processor):
     # What is stored in two parts and loaded as one waits until it has reached the cache: eight times slower.
     flags, size = PROCESSORS[processor]

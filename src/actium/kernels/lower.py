@@ -22,7 +22,22 @@ from typing import Literal
 from actium.kernels.masking import is_bounded, mask_branches
 from actium.symbolic.balls import constant_value
 from actium.symbolic.expansions import Decay, exp_decay
-from actium.symbolic.graph import Node, const, div, mul, neg, negated, number_of, op, rebuild, remake, sub, walk, where
+from actium.symbolic.graph import (
+    Node,
+    const,
+    div,
+    is_number,
+    mul,
+    neg,
+    negated,
+    number_of,
+    op,
+    rebuild,
+    remake,
+    sub,
+    walk,
+    where,
+)
 from actium.symbolic.primitives import PRIMITIVES
 
 Target = Literal["c", "torch"]
@@ -151,8 +166,7 @@ class Lowering:
             value = div(value, _times(below))
         value = mul(_fold_constants_of(product.constant), value)
         if self.target == "torch" or self.narrow:
-            wholes = dict.fromkeys(d.whole for d in product.decays)
-            gone = functools.reduce(functools.partial(op, "or"), (op("eq", w, const(0.0)) for w in wholes))
+            gone = _any_gone([d.whole for d in product.decays])
             return _zero_if(gone, value, mul(value, _times(d.whole for d in product.decays)), foreign)
         for decay in product.decays:
             value = mul(value, decay.hi)
@@ -239,6 +253,19 @@ def spread(node: Node) -> Node:
         if total.op == "where" and any(_falls(t) for t in total.args[1:]):
             return where(total.args[0], *(spread(mul(factor, t)) for t in total.args[1:]))
     return mul(a, b)
+
+
+def _any_gone(wholes: Iterable[Node]) -> Node:
+    """Whether any of these is 0.
+
+    Of c ? 1 : z and c ? z : 1, as in σ(x)·σ(−x), one is 0 where z is: asked of both, gcc would not vectorise the loop.
+    """
+    left = dict.fromkeys(wholes)
+    for w in list(left):
+        if w.op == "where" and is_number(w.args[1], 1.0) and where(w.args[0], w.args[2], w.args[1]) in left:
+            del left[w], left[where(w.args[0], w.args[2], w.args[1])]
+            left[w.args[2]] = None
+    return functools.reduce(functools.partial(op, "or"), (op("eq", w, const(0.0)) for w in left))
 
 
 def _zero_if(gone: Node, value: Node, result: Node, foreign: Node, lo: Node = ONE) -> Node:

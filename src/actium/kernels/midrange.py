@@ -178,8 +178,8 @@ def midrange(roots: tuple[Node, ...], inputs: tuple[str, ...]) -> Midrange | Non
 def multiplied(form: Midrange, factors: Sequence[tuple[Node, ...]], typical: Mapping[Node, float]) -> Midrange | None:
     """The cheap form of each root times other inputs, if there is one.
 
-    Inputs meet each other before they meet the rest: what underflows then does so in the whole, too, because the rest is
-    not large. In another order, e^-30·u would be a subnormal of 7 bits at u = 1e-30, and e^-30·u·1e10 as inexact.
+    Inputs meet each other before they meet the rest: what underflows then does so in the whole, too, as the rest is not
+    large. In another order, e^-30·u would be a subnormal of 7 bits at u = 1e-30, and e^-30·u·1e10 as inexact.
 
     Args:
         form: Of functions of one input.
