@@ -48,6 +48,14 @@ def test_per_channel_parameters_with_every_inner_size(channels, inner, dtype):
     assert torch.allclose(y, exact, rtol=UNIT[dtype], atol=UNIT[dtype])
 
 
+@pytest.mark.parametrize("shape", [(900, 50, 1), (3000, 3, 7), (70, 5, 90), (9, 2, 5000)])
+def test_parameter_gradients_of_several_tasks_are_added_up(shape):
+    for dtype in DTYPES:
+        x, grad = sample(*shape, dtype=dtype), sample(*shape, dtype=dtype, seed=1)
+        values = [sample(shape[1], scale=0.3, seed=s).add_(1.0).requires_grad_() for s in (2, 3)]
+        assert_parameter_gradients(two, x, grad, values, 1)
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "permuted", "strided", "expanded"])
 @pytest.mark.parametrize("channel_dim", [0, 1, 3, -1, -2])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=identify)

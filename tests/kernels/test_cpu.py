@@ -142,7 +142,7 @@ def test_a_kernel_writes_nothing_outside_its_output():
         assert (guarded[32 + count :] == 7.0).all()
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 1), (5, 3, 1), (2, 300, 7), (3, 2, 20_000), (70, 3, 64)])
+@pytest.mark.parametrize("shape", [(1, 3, 1), (5, 3, 1), (2, 300, 7), (3, 2, 20_000), (70, 3, 64), (3000, 3, 7)])
 def test_sums_do_not_depend_on_the_number_of_threads(shape):
     outer, channels, inner = shape
     plan = two.op.plan

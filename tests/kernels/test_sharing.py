@@ -64,7 +64,7 @@ def test_who_is_done_helps_the_next_few_only(library):
     assert helped == [0, 1, 2, 3, *range(15, 20)]
 
 
-@pytest.mark.parametrize("shape", [(40_000,), (3, 7, 5000), (50, 4, 9), (64, 256, 2)])
+@pytest.mark.parametrize("shape", [(40_000,), (3, 7, 5000), (50, 4, 9), (64, 256, 2), (900, 50)])
 def test_results_and_sums_do_not_depend_on_the_number_of_threads(shape, threads):
     leaky = formula("where(x > 0, x, a * x)", a=0.25)
     x = torch.randn(shape, requires_grad=True)

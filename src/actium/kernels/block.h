@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #endif
 
-enum { ACT_LANES = 512, ACT_TASKS = 64 };
+enum { ACT_LANES = 512, ACT_TASKS = 64, ACT_LEAST_TASK = 1 << 14 };
 enum { ACT_FRESH_OUTPUT = 1, ACT_ONE_GRADIENT = 2, ACT_FAR = 4 };
 
 /* Two huge pages: a smaller tensor has hardly a whole one inside. */
@@ -134,23 +134,46 @@ static inline void act_in_order(float *terms) {
   for (int j = 0; j < ACT_WIDE; j++) terms[j] = apart[j / 2 + (j & 1) * (ACT_WIDE / 2)];
 }
 
-/* Sum of the first n of ACT_LANES terms: pairwise in float down to 16 lanes, then in double, always in this order. */
+/* Sum of the first n of ACT_LANES terms: pairwise in float down to 16 lanes, then in double, always in this order. Where
+ * few are left the first steps would only add zeros. */
 static inline double act_tree_sum(float *terms, int n) {
-  for (int i = n; i < ACT_LANES; i++) terms[i] = 0.0f;
-  for (int width = ACT_LANES / 2; width >= 16; width /= 2)
+  int first = ACT_LANES / 2;
+  while (first >= 16 && n <= first) first /= 2;
+  for (int i = n; i < 2 * first; i++) terms[i] = 0.0f;
+  for (int width = first; width >= 16; width /= 2)
     for (int i = 0; i < width; i++) terms[i] += terms[i + width];
   double total = 0.0;
   for (int i = 0; i < 16; i++) total += (double)terms[i];
   return total;
 }
 
-/* How many consecutive elements share the work of one task; depends on the shape alone. */
+/* How many rows one task has; depends on the shape alone. A task's sums take a pass over as much as one row. */
 static inline int64_t act_rows_per_task(int64_t rows, int64_t row_length, int64_t sums) {
   int64_t tasks = ACT_TASKS, limit = ((int64_t)4 << 20) / (row_length * (sums ? sums : 1) + 1);
   if (sums && tasks > limit) tasks = limit;
+  if (tasks > rows * row_length / ACT_LEAST_TASK) tasks = rows * row_length / ACT_LEAST_TASK;
   if (tasks < 1) tasks = 1;
   int64_t per_task = (rows + tasks - 1) / tasks;
   return per_task < 1 ? 1 : per_task;
+}
+
+/* Adds up what the pieces of rows have found, to each row's channel. */
+static inline void act_gather_sums(double *sums, const double *parts, int64_t count, int64_t rows, int64_t pieces,
+                                   int64_t channels) {
+  for (int64_t row = 0, c = 0; row < rows; row++, c = c + 1 < channels ? c + 1 : 0)
+    for (int64_t piece = 0; piece < pieces; piece++, parts += count)
+      for (int64_t k = 0; k < count; k++) sums[k * channels + c] += parts[k];
+}
+/* Adds up what tasks have found, element by element of a period, and then each channel's elements; leaves it in `parts`. */
+static inline void act_fold(double *sums, double *parts, int64_t tasks, int64_t count, int64_t channels, int64_t inner,
+                            int64_t copies) {
+  const int64_t period = copies * channels * inner, all = period * count;
+  if (tasks < 1) return; /* of an empty tensor there are no parts */
+  for (int64_t task = 1; task < tasks; task++)
+    for (int64_t e = 0; e < all; e++) parts[e] += parts[task * all + e];
+  for (int64_t k = 0; k < count * copies; k++)
+    for (int64_t c = 0; c < channels; c++)
+      for (int64_t i = 0; i < inner; i++) sums[k / copies * channels + c] += parts[(k * channels + c) * inner + i];
 }
 
 /* One value per element of a period: each channel's parameter `inner` times, the whole `copies` times. */

@@ -330,8 +330,7 @@ def _share_long_rows(kernel: Kernel, dtype: str) -> str:
     double *parts = {f"calloc((size_t)tasks * {sums} + 1, sizeof(double))" if sums else "NULL"};
     {"if (!parts) return 1;" if sums else ""}
     {share_out("tasks", each, "length < 8192 ? 8192 / (length + 1) + 1 : 1")}
-    for (int64_t task = 0; task < tasks; task++)
-      for (int k = 0; k < {sums}; k++) sums[k * channels + (task / pieces) % channels] += parts[task * {sums} + k];
+    {f"act_gather_sums(sums, parts, {sums}, rows, pieces, channels);" if sums else ""}
     free(parts);
     return 0;"""
 
@@ -352,10 +351,7 @@ def _share_short_rows(kernel: Kernel) -> str:
   {"failed |= !parts;" if sums else ""}
   if (!failed) {{
     {share_out("tasks", _EACH_TASK + call, "1")}
-    for (int64_t task = 0; task < tasks; task++)
-      for (int k = 0; k < {sums}; k++)
-        for (int64_t e = 0; e < period; e++)
-          sums[k * channels + (e % once) / inner] += parts[(task * {sums} + k) * period + e];
+    {f"act_fold(sums, parts, tasks, {sums}, channels, inner, copies);" if sums else ""}
   }}
   free(parts);
   for (int k = 0; k < {count}; k++) free(spread[k]);
