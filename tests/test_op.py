@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
 
 from actium.authoring import formula
+from actium.define import Activation
+from actium.errors import DtypeError
+from actium.kernels import front
+from actium.symbolic.graph import Formula, const, parameter, variable, where
+from actium.symbolic.parameters import Parameter
 from samples import (
     ALL,
     DTYPES,
     HALVES,
     PLAIN,
     REFERENCE,
+    SILU_TEXT,
     SLOPE,
     UNIT,
+    X,
     all_halves,
     assert_same_bits,
     gradients,
@@ -280,6 +289,57 @@ def test_at_most_one_tensor_of_the_inputs_dtype_is_saved():
             activation(x)
         assert [t.dtype for t in saved] == [torch.bfloat16]
         assert saved[0].data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_hooks_may_give_what_was_kept_back_in_another_order(monkeypatch, compiled):
+    if not compiled:
+        monkeypatch.setattr(front, "make", lambda *_: None)
+    activation = formula(SILU_TEXT)
+    x = sample(3, 50).requires_grad_()
+    grad = sample(3, 50, seed=1)
+    (want,) = torch.autograd.grad(activation(x), x, grad)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.t().contiguous(), lambda t: t.t()):
+        y = activation(x)
+    (got,) = torch.autograd.grad(y, x, grad)
+    assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_hooks_must_not_change_the_dtype(monkeypatch, compiled):
+    if not compiled:
+        monkeypatch.setattr(front, "make", lambda *_: None)
+    x = sample(3, 50).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.bfloat16(), lambda t: t):
+        y = formula(SILU_TEXT)(x)
+    with pytest.raises(DtypeError, match=r"float32.*bfloat16"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("slope", [0.25, torch.tensor(0.25), torch.tensor([0.25, 0.5, 0.75, 1.0])], ids=str)
+def test_an_in_place_call_keeps_the_parameters_that_its_backward_needs(slope):
+    y, s = variable("y"), parameter("slope")
+    leaky = Activation(
+        Formula(where(X <= 0.0, s * X, X), ("x",), ("slope",)),
+        (Parameter("slope", 0.25),),
+        name="leaky",
+        output_slope=Formula(where(y > 0.0, const(1.0), s), ("y",), ("slope",)),
+    )
+    leaf = sample(5, 4).requires_grad_()
+    grad = sample(5, 4, seed=1)
+    got = torch.autograd.grad(leaky(leaf * 1.0, slope, inplace=True, channel_dim=1), leaf, grad)
+    want = torch.autograd.grad(leaky(leaf * 1.0, slope, channel_dim=1), leaf, grad)
+    assert torch.equal(got[0], want[0])
+
+
+def test_a_plan_dies_with_its_activation():
+    activation = formula(f"{SILU_TEXT} + 0.123")
+    x = sample(8).requires_grad_()
+    activation(x).sum().backward()
+    plan = weakref.ref(activation.op.plan)
+    del activation
+    gc.collect()
+    assert plan() is None
 
 
 def test_without_kernels_the_result_is_the_same(monkeypatch):

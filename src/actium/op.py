@@ -298,7 +298,8 @@ def _flat_function(
         @staticmethod
         def backward(ctx: Any, grad: Tensor) -> Tensor | None:  # type: ignore[override]
             (x,) = ctx.saved_tensors
-            if (address := address_of_gradient(grad)) is None:
+            # What hooks give back for x need not be what they were given: it may be in another order.
+            if (address := address_of_gradient(grad)) is None or not x.is_contiguous() or x.dtype is not grad.dtype:
                 return any_gradients(op, parameters, (x,), grad, (True,))[0]
             gradient = _empty_like(x)
             count = x.numel()
@@ -326,9 +327,8 @@ class _Fused(torch.autograd.Function):
         y = dispatch.forward(op, inputs, parameters, channel_dim, out=inputs[0] if inplace else None)
         if inplace:
             ctx.mark_dirty(y)
-            ctx.save_for_backward(y)
-        else:
-            ctx.save_for_backward(*inputs, *(p for p in parameters if isinstance(p, Tensor)))
+        kept = (y,) if inplace else inputs
+        ctx.save_for_backward(*kept, *(p for p in parameters if isinstance(p, Tensor)))
         return y
 
     @staticmethod
@@ -339,7 +339,8 @@ class _Fused(torch.autograd.Function):
         parameters = tuple(next(tensors) if f is None else f for f in ctx.floats)
         needed = ctx.needs_input_grad[3:]
         if ctx.inplace:
-            return None, None, None, _from_output(op, saved[0], grad, parameters), *(None for _ in parameters)
+            gradient = _from_output(op, saved[0], grad, parameters, ctx.channel_dim)
+            return None, None, None, gradient, *(None for _ in parameters)
         inputs = saved[: op._count]
         if is_grad_enabled() or not is_plain(grad):
             grads = differentiable(op, inputs, grad, parameters, ctx.channel_dim, needed)
@@ -348,7 +349,9 @@ class _Fused(torch.autograd.Function):
         return None, None, None, *grads
 
 
-def _from_output(op: Op, y: Tensor, grad: Tensor, parameters: tuple[ParameterValue, ...]) -> Tensor:
+def _from_output(
+    op: Op, y: Tensor, grad: Tensor, parameters: tuple[ParameterValue, ...], channel_dim: int | None
+) -> Tensor:
     assert op.output_slope is not None
     if "output" not in op._backward_ops:
         slope = op.output_slope
@@ -357,7 +360,7 @@ def _from_output(op: Op, y: Tensor, grad: Tensor, parameters: tuple[ParameterVal
         op._backward_ops["output"] = Op(
             Formula(root, (*slope.inputs, name), slope.parameters), op.defaults, f"{op.name}′"
         )
-    return op._backward_ops["output"].many((y, grad), parameters, None)
+    return op._backward_ops["output"].many((y, grad), parameters, channel_dim)
 
 
 def differentiable(

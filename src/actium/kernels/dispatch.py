@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from actium.errors import DtypeError
 from actium.kernels import cpu, toolchain
 from actium.kernels.described import flat_kernels, rows_kernels
 from actium.kernels.eager import compile_function
@@ -212,9 +213,15 @@ def backward(
     channel_dim: int | None,
     needed: tuple[bool, ...],
 ) -> list[Tensor | None]:
-    """Gradients of the inputs and parameters that need one."""
+    """Gradients of the inputs and parameters that need one.
+
+    Raises:
+        DtypeError: If a hook on saved tensors has given an input back in another dtype.
+    """
     count = len(inputs)
     x = inputs[0]
+    if any(t.dtype is not grad.dtype for t in inputs):
+        raise DtypeError(f"{op.name}: the gradient is {grad.dtype}, but what was kept for it came back as {x.dtype}")
     library = op.kernels.library(x.dtype) if x.is_cpu else None
     if library is None:
         if (triton := op.kernels.triton_library(x)) is not None:

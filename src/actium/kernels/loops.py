@@ -179,11 +179,15 @@ def _function(
     midrange: Midrange | None = None,
     cut: bool = True,
     not_negative: bool = False,
+    among: tuple[Node, ...] = (),
 ) -> str:
-    """A function that computes the roots for n elements; with a midrange, it returns whether any is outside."""
+    """A function that computes the roots for n elements; with a midrange, it returns whether any is outside.
+
+    It rounds as another one does whose graphs `among` are.
+    """
     names = _names(kernel, style)
     nodes = [] if midrange is None else [node for node, _ in _moving(midrange, style)]
-    statements, results = expressions((*roots, *nodes), names, style.narrow, not_negative)
+    statements, results = expressions((*roots, *nodes), names, style.narrow, not_negative, among)
     loops = pieces(statements, results) if cut else [Piece((), tuple(statements), ())]
     values, rest = results[: len(roots)], results[len(roots) :]
     watch = _Watch() if midrange is None else _watch(kernel, style, midrange, rest)
@@ -239,7 +243,7 @@ def _two_loops(kernel: Kernel, style: _Style) -> str:
     name, midrange = _loop_name(kernel, style), kernel.midrange
     roots = (*kernel.outputs, *kernel.sums)
     chosen = tuple(where(midrange.condition, cheap, root) for cheap, root in zip(midrange.roots, roots, strict=True))
-    cheap = _function(kernel, style, f"inline int {name}_mid", midrange.roots, midrange)
+    cheap = _function(kernel, style, f"inline int {name}_mid", midrange.roots, midrange, among=chosen)
     # Not inline: seldom called, it would only push the other's constants out of registers.
     whole = _function(kernel, style, f"__attribute__((noinline)) void {name}_all", chosen, cut=False)
     passed = [n for _, n in _loop_arguments(kernel, style)]

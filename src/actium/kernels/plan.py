@@ -35,11 +35,13 @@ class Plan:
         self.formula = stabilize(formula)
         self._written = formula
         self._values = {parameter(n): defaults.get(n, 1.0) for n in formula.parameters}
+        self._slopes: dict[str, Formula] = {}
 
-    @functools.cache  # noqa: B019 (a plan lives as long as its activation)
     def slope(self, name: str) -> Formula:
         """∂f/∂name, stabilized."""
-        return stabilize(derivative(self.formula, name))
+        if name not in self._slopes:
+            self._slopes[name] = stabilize(derivative(self.formula, name))
+        return self._slopes[name]
 
     def backward_formula(self, name: str) -> Formula:
         """grad_output · ∂f/∂name as a formula of one more input: what double backward differentiates."""
