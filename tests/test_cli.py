@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from actium import cli
+from actium.verify.certificate import Accuracy, Certificate, Finding, Worst, environment
 
 FAST = ("--dtype", "bfloat16", "--check", "non-finite-gradient", "--check", "precision-loss")
 
@@ -72,6 +75,44 @@ def test_json_file_is_written_beside_the_table(run, tmp_path: Path):
     assert (code, "no directory" in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("check", "x", "--json", "{here}/no/out.json"),
+        ("check", "x", "--html", "{here}/no/page.html"),
+        ("check", "x", "--json", "{here}"),
+        ("check", "x", "--budget", "{here}/no/budget.toml", "--update-budget"),
+        ("compare", "relu", "--json", "{here}/no/out.json"),
+        ("compare", "relu", "--html", "{here}/no/page.html"),
+    ],
+    ids=" ".join,
+)
+def test_nowhere_to_write_is_said_before_the_work(run, tmp_path: Path, monkeypatch, options: tuple[str, ...]):
+    if options[0] == "compare":
+        pytest.importorskip("optuna", reason="needs the extra train")
+        monkeypatch.setattr("actium.train.study.compare", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("actium.cli.judge.run", lambda _: pytest.fail("judged"))
+    code, out, err = run(*(o.format(here=tmp_path) for o in options))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: cannot write {tmp_path}")
+    assert len(err.splitlines()) == 1
+
+
+def test_files_may_stand_in_a_folder_that_is_made(run, tmp_path: Path):
+    made = tmp_path / "made" / "kept"
+    options = ("--out", str(made), "--json", str(made / "out.json"), "--html", str(made.parent / "page.html"))
+    assert run("check", "torch.nn:ReLU", *options, *FAST)[0] == 0
+    assert json.loads((made / "out.json").read_text())["certificates"]
+    assert (made.parent / "page.html").is_file()
+
+
+def test_no_permission_to_write_is_said_before_the_work(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("actium.cli.judge.run", lambda _: pytest.fail("judged"))
+    monkeypatch.setattr("actium.cli.common.os.access", lambda *_: False)  # Whoever may do everything may write, too.
+    code, _, err = run("check", "x", "--json", str(tmp_path / "out.json"))
+    assert (code, "no permission to write" in err) == (2, True)
+
+
 def test_html_is_one_page_of_everything_that_was_asked_for(run, tmp_path: Path):
     path = tmp_path / "page.html"
     code, out, _ = run("check", "torch.nn:ReLU", "1/(1+exp(-x))", "--html", str(path), *FAST)
@@ -117,6 +158,17 @@ def test_limits_are_those_of_the_options(run, tmp_path: Path):
     _, _, err = run("check", f"{here}:slow", f"{here}:large", "--time-limit", "5", "--memory-limit", "0.25", *FAST)
     assert "slow was not checked: exceeded 5 s" in err
     assert "large was not checked: used more than 256 MiB" in err
+
+
+def test_the_page_on_check_has_every_option_and_every_field(run):
+    page = (Path(__file__).parents[1] / "docs" / "check.md").read_text(encoding="utf-8")
+    options = set(re.findall(r"--[a-z][a-z-]*", run("check", "--help")[1])) - {"--help"}
+    described = {word for row in re.findall(r"^\| `-.*?\|", page, re.M) for word in re.findall(r"--[a-z][a-z-]*", row)}
+    assert described == options
+    rows = {name for row in re.findall(r"^\| (`\w+`.*?) \|", page, re.M) for name in re.findall(r"`(\w+)`", row)}
+    assert {f.name for record in (Certificate, Finding) for f in fields(record)} | {"verdict", "skipped"} <= rows
+    words = set(re.findall(r"`(\w+)`", page))
+    assert {f.name for record in (Worst, Accuracy) for f in fields(record)} | set(environment()) <= words
 
 
 def test_only_the_checks_that_are_asked_for_run(run):
@@ -178,6 +230,7 @@ def test_an_interrupted_run_loses_nothing_that_is_finished(tmp_path: Path):
         ("show", "silu", "--at", "abc"),
         ("eject", "torch.nn:Linear"),
         ("eject", "torch.nn:*"),
+        ("show", "swish", "-p", "beta=2"),
     ],
 )
 def test_an_error_is_at_most_two_lines_and_no_traceback(run, arguments: tuple[str, ...]):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 pytest.importorskip("scipy", reason="needs the extra train")
 
-from study_documents import HOSTILE, study
+from study_documents import HOSTILE, cell, study
 
 from actium.report.study import size, study_view
 from actium.report.study_html import page
@@ -33,6 +33,19 @@ def test_the_table_has_each_activation_and_each_pair():
     assert "1 diverged" in text
     assert "1.alpha 0.25 → 0.4" in text
     assert "mish finished 2 of 3 runs" in " ".join(text.split())
+
+
+def test_the_table_and_the_page_have_both_losses():
+    made = study("relu", "gelu")
+    assert "train_loss" in made["summary"]["activations"][0]
+    for width in (80, 100):
+        text = text_of(made, width)
+        assert re.search(r"accuracy +95 % interval +loss +held out", text)
+        assert re.search(r"relu +0\.9100 +\[0\.\d+, 0\.\d+\] +0\.3333 +0\.5 ", text)
+        assert ("step" in text) == (width == 100)
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+    assert "<td>0.3333</td><td>0.5</td>" in page(made)
 
 
 @pytest.mark.parametrize("width", [60, 100])
@@ -59,6 +72,16 @@ def test_no_difference_is_what_the_page_says_first():
     plan = Plan.from_json(made["plan"])
     text = page(document(plan, made["cells"], {}))
     assert "no difference shown by 3 seeds" in text.split("</header>")[0]
+
+
+def test_neither_the_table_nor_the_page_calls_what_diverged_better():
+    plan = Plan("digits", "mlp", ("relu", "gelu"), 6, 3, 64, 1e-3)
+    ahead, behind = [0.9, 0.91, 0.92, 0.9, None, None], [0.8, 0.82, 0.81, 0.8, 0.82, 0.8]
+    cells = [cell(n, s, m) for n, own in (("relu", ahead), ("gelu", behind)) for s, m in enumerate(own)]
+    made = document(plan, cells, {})
+    assert made["summary"]["pairs"][0]["p_holm"] < 0.05
+    assert re.search(r"relu − gelu .* not shown", text_of(made))
+    assert "is better" not in page(made)
 
 
 def test_pictures_of_nothing_and_of_one_value():

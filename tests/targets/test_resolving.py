@@ -77,7 +77,9 @@ number = 3
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> str:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("helper_beside", "code_here"):  # of another test's folder
+        monkeypatch.delitem(sys.modules, name, raising=False)
     (tmp_path / "helper_beside.py").write_text("SLOPE = 2.0\n")
     (tmp_path / "code_here.py").write_text(CODE)
     return str(tmp_path / "code_here.py")
@@ -87,9 +89,9 @@ def only(text: str):
     return resolve(text).value
 
 
-def error(text: str) -> str:
+def error(text: str, **parameters: float) -> str:
     with pytest.raises(TargetError) as raised:
-        resolve(text)
+        resolve(text, parameters)
     return str(raised.value)
 
 
@@ -204,11 +206,31 @@ def test_arguments_are_never_evaluated(place: str, tmp_path: Path):
     assert not proof.exists()
 
 
+def test_arguments_of_what_is_no_formula_go_into_the_target(place: str):
+    assert error("swish", beta=2.0).endswith("arguments go into the target: swish(beta=2)")
+    assert error("swish", beta=0.5).endswith("arguments go into the target: swish(beta=0.5)")
+    assert error(f"{place}:Gate", alpha=2).endswith(f"arguments go into the target: {place}:Gate(alpha=2)")
+    assert error("swish(beta=1)", beta=2.0).endswith("has its arguments in the target: give swish no others")
+    assert "no parameter 'beta'" in error("silu", beta=2.0)
+    assert resolve("swish(a * x)", {"a": 2.0}).values == {"a": 2.0}  # A call of a function in a formula
+
+
+def test_an_unknown_name_may_be_a_parameter_where_one_can_be_given():
+    with pytest.raises(
+        FormulaError, match=r"unknown name 'beta'.* needs a value: -p beta=1, or beta=1 in Python"
+    ) as told:
+        resolve("x * sigmoid(beta * x)", {})
+    assert str(told.value).splitlines()[1].strip() == "x * sigmoid(beta * x)"
+    with pytest.raises(FormulaError, match=r"unknown name 'beta'") as told:
+        resolve("x * sigmoid(beta * x)")
+    assert "-p" not in str(told.value)
+
+
 def test_missing_files_and_modules(tmp_path: Path):
     (tmp_path / "model.py").write_text("")
     assert "did you mean model.py" in error(f"{tmp_path}/modle.py:A")
     assert "no module named 'nosuch_package'" in error("nosuch_package.part:A")
-    assert "choose one" in error(f"{tmp_path}/model.py:*")
+    assert f"write {tmp_path}/model.py:NAME for each" in error(f"{tmp_path}/model.py:*")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from actium.cli.common import (
     Debug,
     JsonTo,
     Parameters,
+    check_folders,
     complain,
     errors,
     foreign_output,
@@ -90,7 +91,7 @@ def bench(
 
         grid = grid_of(size, dtype, device, which)
         options = _Options(parameters(param), tuple(against or ()), compiled, seconds, cold)
-        _check_folders(json_to, html_to)
+        check_folders(json_to, html_to)
         report = _prepared(targets, grid, options)
         _measure(report, grid, options)
         if json_to != "-":
@@ -102,15 +103,6 @@ def bench(
 
             write(page(report), html_to)
         raise typer.Exit(_explain(report))
-
-
-def _check_folders(json_to: str | None, html_to: Path | None) -> None:
-    """Say before the measurements, not after them, that there is nowhere to write."""
-    from actium.errors import TargetError
-
-    for path in (None if json_to in (None, "-") else Path(json_to), html_to):
-        if path is not None and not path.parent.is_dir():
-            raise TargetError(f"cannot write {path}: there is no directory {path.parent}")
 
 
 # --- Measuring ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from actium.cli.common import Debug, Dtype, JsonTo, Parameters, errors, parameters
+from actium.cli.common import Debug, Dtype, JsonTo, Parameters, check_folders, errors, parameters
 
 Only = Annotated[
     list[str] | None, typer.Option("--check", metavar="ID", help="Judge by this check only; may be repeated.")
@@ -72,6 +72,7 @@ def check(
     is ended at the limits. A formula is judged as plain PyTorch computes it, typed as it stands.
     """
     with errors(debug):
+        check_folders(json_to, html_to, budget if update_budget else None, out=out)
         from actium.cli.budget import read
         from actium.cli.judge import Options, run
         from actium.errors import CheckError

@@ -126,6 +126,29 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, allow_nan=False, indent=1))
 
 
+def check_folders(json_to: str | None, *files: Path | None, out: Path | None = None) -> None:
+    """Say before the work, not after it, that there is nowhere to write.
+
+    Args:
+        json_to: What `--json` says: a file, or `-`.
+        files: Other files that will be written.
+        out: A folder that will be made, with those above it.
+
+    Raises:
+        TargetError: If the directory of a file does not exist or cannot be written, or the file is a directory.
+    """
+    made = () if out is None else (out.absolute(), *out.absolute().parents)
+    for path in (None if json_to in (None, "-") else Path(json_to), *files):
+        if path is None or (path.absolute().parent in made and not path.parent.exists()):
+            continue
+        if not path.parent.is_dir():
+            raise TargetError(f"cannot write {path}: there is no directory {path.parent}")
+        if path.is_dir():
+            raise TargetError(f"cannot write {path}: it is a directory")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise TargetError(f"cannot write {path}: no permission to write in {path.parent}")
+
+
 def write_json(value: Any, to: str) -> None:
     """Write strict JSON to a file, or to stdout for `-`."""
     if to == "-":

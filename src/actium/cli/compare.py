@@ -19,6 +19,7 @@ from actium.cli.common import (
     Debug,
     Dtype,
     JsonTo,
+    check_folders,
     errors,
     foreign_output,
     number,
@@ -91,6 +92,7 @@ def compare(
     finished run: with --out or --storage, the same command goes on from there.
     """
     with errors(debug):
+        check_folders(json_to, html_to, out=out)
         from actium.train.cells import plan_of
         from actium.train.sources import Sources
 

@@ -104,16 +104,19 @@ def _show_proof(activation: Activation, as_json: bool) -> None:
 def eject(
     target: Target,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
-    name: Annotated[str, typer.Option(metavar="NAME", help="What to call a formula.")] = "activation",
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call it; a formula is an `activation` by itself.")
+    ] = None,
     param: Parameters = None,
     debug: Debug = False,
 ) -> None:
     """Print a stand-alone PyTorch module of a target, in a stable form; it does not need actium."""
     with errors(debug):
         from actium.checking import activation_of
+        from actium.eject import eject as write_file
 
         with foreign_output():
-            text = activation_of(target, parameters(param), name).eject()
+            text = write_file(activation_of(target, parameters(param), name or "activation"), name)
         if output is None:
             typer.echo(text, nl=False)
         else:

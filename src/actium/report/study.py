@@ -5,7 +5,7 @@ Stage: study document → [text]. A row for each activation, a row for each pair
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -17,6 +17,8 @@ from actium.report.clean import cleaned, shortened
 from actium.report.terminal import number
 
 _INDENT = (0, 0, 0, 2)
+# A narrower terminal has no room for what a step costs.
+_ALL_COLUMNS = 100
 
 
 def study_view(document: Mapping[str, Any], width: int) -> RenderableType:
@@ -88,22 +90,34 @@ def size(count: float | None) -> str:
     return f"{count:.3g} GiB"
 
 
+def _loss(value: float | None) -> str:
+    return "none" if value is None else number(value)
+
+
 def _plain_table() -> Table:
     return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
 
 
 def _table(summary: Mapping[str, Any], width: int) -> Table:
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        summary["metric"]: lambda row: decimals(row["mean"]),
+        "95 % interval": lambda row: spread(row["interval"]),
+        "loss": lambda row: _loss(row.get("train_loss")),
+        "held out": lambda row: _loss(row["loss"]),
+        "step": lambda row: milliseconds(row["step_seconds"]),
+        "kept": lambda row: size(row["kept_bytes"]),
+        "dead": lambda row: "" if row["dead"] is None else f"{row['dead']:.0%}",
+    }
+    if width < _ALL_COLUMNS:
+        del columns["step"], columns["kept"]
     table = _plain_table()
     table.add_column("activation", no_wrap=True)
-    for name in (summary["metric"], "95 % interval", "step", "kept", "dead"):
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for row in summary["activations"]:
-        mean = decimals(row["mean"])
-        dead = "" if row["dead"] is None else f"{row['dead']:.0%}"
-        cells = (mean, spread(row["interval"]), milliseconds(row["step_seconds"]), size(row["kept_bytes"]), dead)
         name = shortened(row["activation"], max(width - 70, 20))
-        table.add_row(name, *cells, Text(troubles(row), style="bold red"))
+        table.add_row(name, *(cell(row) for cell in columns.values()), Text(troubles(row), style="bold red"))
     return table
 
 

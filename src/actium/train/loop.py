@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -128,7 +129,8 @@ def fit(
         seed: Of the order of the data; also of what the network draws while it trains.
         score: The metric of held-out predictions, targets and mean loss.
         activations: Modules of the network whose units and parameters are recorded.
-        report: Called after each epoch with its number, from 1, and the run so far; true ends the run.
+        report: Called after each epoch with its number, from 1, and the run so far; true ends the run. `print_loss`
+            prints the loss.
 
     Returns:
         What came of it. A run that diverged says so and has no metric.
@@ -145,6 +147,26 @@ def fit(
         torch.manual_seed(seed)
         trainer.train(torch.Generator().manual_seed(seed), report)
     return trainer.run
+
+
+def print_loss(epoch: int, run: Run) -> None:
+    """Print the mean training loss of an epoch, and the held-out loss after it: a `report` for `fit`.
+
+    Args:
+        epoch: Its number.
+        run: The run so far.
+
+    Example:
+        >>> from actium.train.networks import MLP
+        >>> x = torch.linspace(-1, 1, 64)[:, None]
+        >>> data = Data(x, (x[:, 0] > 0).long(), x, (x[:, 0] > 0).long(), 2)
+        >>> run = fit(MLP(nn.Tanh, 1, 2), data, Settings(epochs=2), report=print_loss)  # doctest: +ELLIPSIS
+        epoch 1: loss ..., held out ...
+        epoch 2: loss ..., held out ...
+    """
+    losses = run.curve[-1]
+    train, held_out = ("none" if (v := losses[n]) is None else f"{v:.4g}" for n in ("train_loss", "test_loss"))
+    sys.stdout.write(f"epoch {epoch}: loss {train}, held out {held_out}\n")
 
 
 class _Trainer:

@@ -1,14 +1,15 @@
 """What a study showed: an activation each, the differences between them, and a sentence.
 
 Stage: cells → [summary] → report, JSON. A difference is called shown only if its corrected p is below 0.05, and a pair
-is compared on the seeds that both of its activations finished; an activation that diverged is never called better.
+is compared on the seeds that both of its activations finished; one that has not finished all its runs is never called
+better.
 """
 
 from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from actium.train.plan import SCHEMA, Plan
@@ -62,6 +63,7 @@ def _row(activation: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "finished": len(done),
         "mean": statistics.fmean(metrics) if metrics else None,
         "interval": None if None in interval else interval,
+        "train_loss": _middle(c["curve"][-1]["train_loss"] for c in done if c.get("curve")),
         "loss": _middle(c.get("loss") for c in done),
         "diverged": sum(bool(c.get("diverged")) for c in cells),
         "pruned": sum(bool(c.get("pruned")) for c in cells),
@@ -95,6 +97,7 @@ def _learned(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _pairs(by_name: Mapping[str, Sequence[Mapping[str, Any]]], higher_is_better: bool) -> list[dict[str, Any]]:
+    unfinished = {a for a, cells in by_name.items() if not all(map(_counts, cells))}
     pairs = []
     for a, b in itertools.combinations(by_name, 2):
         left, right = ({c["seed"]: c["metric"] for c in by_name[n] if _counts(c)} for n in (a, b))
@@ -110,21 +113,27 @@ def _pairs(by_name: Mapping[str, Sequence[Mapping[str, Any]]], higher_is_better:
             "interval": None if finite(d.low) is None else [d.low, d.high],
             "p": finite(d.p),
             "p_holm": finite(p),
-            "better": (a if (d.mean > 0) == higher_is_better else b) if p < LEVEL else None,
+            "better": _better((a, b), (d.mean > 0) == higher_is_better, p, unfinished),
         }
         for (a, b, d), p in zip(pairs, corrected, strict=True)
     ]
 
 
+def _better(pair: tuple[str, str], is_first: bool, p: float, unfinished: Container[str]) -> str | None:
+    """The better of a pair, if that is shown: p knows nothing of the runs that did not finish."""
+    ahead = pair[0] if is_first else pair[1]
+    return ahead if p < LEVEL and ahead not in unfinished else None
+
+
 def _conclusion(rows: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]], seeds: int) -> str:
-    shaky = {r["activation"]: r for r in rows if r["finished"] < r["cells"]}
     parts = []
     for pair in pairs:
         better = pair["better"]
-        if better is not None and better not in shaky:
+        if better is not None:
             other = pair["b"] if better == pair["a"] else pair["a"]
             parts.append(f"{better} is better than {other} (p = {pair['p_holm']:.2g})")
-    parts += [f"{r['activation']} finished {r['finished']} of {r['cells']} runs" for r in shaky.values()]
+    unfinished = (r for r in rows if r["finished"] < r["cells"])
+    parts += [f"{r['activation']} finished {r['finished']} of {r['cells']} runs" for r in unfinished]
     if not pairs:
         return "; ".join(parts) or "one activation: nothing to compare"
     if not any(p["better"] for p in pairs):
