@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import sys
 from unittest import mock
 
 import numpy as np
@@ -16,9 +17,12 @@ from actium.catalogue import get
 from actium.errors import CheckError
 from actium.exhaustive import certify, check_full
 from actium.exhaustive.pieces import number
+from actium.exhaustive.sweep import _Run
 from actium.kernels.toolchain import kernels_enabled
 from actium.symbolic.parse import parse
+from actium.targets import resolve
 from actium.verify.checks import REGISTRY
+from actium.verify.encodings import stratified
 from actium.verify.run import check
 from actium.verify.subject import Subject
 
@@ -167,9 +171,16 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(tmp_path):
     (journal,) = tmp_path.glob("*.jsonl")
     with journal.open("a") as file:
         file.write('{"index": 119, "compar')  # killed while writing
-    steps = []
-    again = full(changed(off_by(12)), units, out=tmp_path, progress=lambda done, total: steps.append(done))
-    assert len(steps) == len(units)
+    computed = []
+    unit = _Run.unit
+
+    def counted(self, index, *rest):
+        computed.append(index)
+        return unit(self, index, *rest)
+
+    with mock.patch.object(_Run, "unit", counted):
+        again = full(changed(off_by(12)), units, out=tmp_path)
+    assert computed == units[2:]
     assert len(json.loads(journal.read_text().splitlines()[0])) > 5
     assert again.findings == whole.findings
     assert again.accuracy == whole.accuracy
@@ -178,6 +189,63 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(tmp_path):
 def test_other_code_does_not_go_on_with_these_results(tmp_path):
     assert full(changed(off_by(12)), [118], out=tmp_path).of("precision-loss")
     assert not full(changed(), [118], out=tmp_path).of("precision-loss")
+
+
+EDITED = """
+import torch
+from edit_of_sweep import edit
+
+class Silu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        y = x.double() * torch.sigmoid(x.double())
+        return edit(x, torch.where(x == -float("inf"), 0.0, y).to(x.dtype))
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        s = torch.sigmoid(x.double())
+        slope = s * (1 + x.double() * torch.sigmoid(-x.double()))
+        return grad * torch.where(x.isinf(), (x > 0).double(), slope).to(x.dtype)
+"""
+SOUND = "def edit(x, y):\n    return y\n"
+WRONG_AT_ONE = f"import torch\ndef edit(x, y):\n    return torch.where(x == {number(LONE)!r}, y * (1 + 2.0**-20), y)\n"
+
+
+def in_files(folder, edit):
+    """A function of two files, as a new process imports it."""
+    (folder / "step_of_sweep.py").write_text(EDITED)
+    (folder / "edit_of_sweep.py").write_text(edit)
+    with mock.patch.dict(sys.modules):
+        return Subject("step", resolve(f"{folder}/step_of_sweep.py:Silu").value, SILU)
+
+
+def test_an_edit_that_the_sample_does_not_see_is_swept_anew(tmp_path):
+    kept, sampled = tmp_path / "kept", stratified(torch.float32).numpy().view(np.uint32)
+    assert LONE not in sampled
+    before = in_files(tmp_path, SOUND)
+    assert not full(before, [127], out=kept).of("precision-loss")
+    after = in_files(tmp_path, WRONG_AT_ONE)
+    assert certify.trust(before) == certify.trust(after)  # What the sample sees is the same.
+    (finding,) = [f for f in full(after, [127], out=kept).of("precision-loss") if f.dtype == "float32"]
+    assert finding.count == 1
+    assert len(list(kept.glob("*.jsonl"))) == 2
+
+
+def test_the_journal_goes_when_all_exponents_are_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(certify, "UNITS", [0, 127])
+    full(changed(), [127], out=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    full(changed(), [0, 127], out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_code_that_is_in_no_file_nothing_is_taken_up(tmp_path):
+    scope = {"__name__": "nowhere_of_sweep"}
+    exec("def silu(x):\n    return x * (x / 2).tanh() / 2 + x / 2\n", scope)
+    full(Subject("silu", scope["silu"], SILU), [127], out=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_target_without_formula_is_refused_with_what_to_do():

@@ -81,6 +81,20 @@ def test_changed_code_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not any(Store(store.folder, Judging(), Limits()).load(t) for t in targets)
 
 
+def test_an_edit_beside_the_file_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "edited_here.py").write_text("from beside_here import f\n")
+    (tmp_path / "beside_here.py").write_text("def f(x):\n    return x\n")
+    monkeypatch.chdir(tmp_path)
+    targets = ["edited_here.py:f", "edited_here:f", f"{tmp_path}/edited_here.py:f"]
+    store = Store(tmp_path / "kept", Judging(), Limits())
+    for target in targets:
+        store.save(passed(target), {})
+    (tmp_path / "beside_here.py").touch()  # A time is no edit.
+    assert all(Store(store.folder, Judging(), Limits()).load(t) for t in targets)
+    (tmp_path / "beside_here.py").write_text("def f(x):\n    return -x\n")
+    assert not any(Store(store.folder, Judging(), Limits()).load(t) for t in targets)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"basis": 3}', "[" * 10_000, "\x00"])
 def test_a_file_that_is_not_ours_is_done_again(store: Store, text: str):
     store.save(passed("x"), {})

@@ -95,3 +95,51 @@ def test_a_package_that_shows_nothing_names_the_modules_inside(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     found = members_of("hides_here")
     assert (found.targets, found.places) == ((), ("hides_here.a", "hides_here.b"))
+
+
+CALLABLE = """
+import functools, typing
+import torch
+from torch import nn
+
+class Act:
+    def __call__(self, x):
+        raise RuntimeError("called")
+
+class Registry:
+    def __call__(self, name: str):
+        raise RuntimeError("called")
+
+class Later:
+    def __call__(self):
+        raise RuntimeError("called")
+
+class Odd:
+    def __getattr__(self, name):
+        raise RuntimeError("asked")
+    def __call__(self, x):
+        return x
+
+def _plain(x):
+    return x
+
+act, same, register, later, odd = Act(), Act(), Registry(), Later(), Odd()
+again = act
+cached = functools.cache(_plain)
+Size = typing.NewType("Size", int)
+Alias = typing.Callable[[int], int]
+"""
+
+
+@pytest.mark.parametrize(
+    "listed", ["", '__all__ = ["act", "same", "register", "later", "odd", "again", "cached", "Size", "Alias"]']
+)
+def test_an_object_with_a_call_of_its_own_is_listed_or_refused_with_the_reason(tmp_path: Path, listed: str):
+    place = f"{tmp_path}/objects_here.py"
+    Path(place).write_text(CALLABLE + listed)
+    found = members_of(place)
+    assert names(found.targets) == ["act", "same", "odd", "cached"]
+    assert found.skipped == {
+        f"{place}:register": "takes str, not a tensor",
+        f"{place}:later": "takes no argument, so it is no function of a tensor",
+    }

@@ -30,6 +30,7 @@ from actium.exhaustive.sweep import UNITS, Journal, Progress, sweep
 from actium.exhaustive.tally import PREDICATES, Tally, UnitTally
 from actium.kernels import toolchain
 from actium.symbolic.graph import Formula
+from actium.targets import fingerprint, place_of
 from actium.verify.case import Case, number
 from actium.verify.certificate import Accuracy, Certificate, Finding, environment, sort_findings
 from actium.verify.checks import gradients, identity, numerics
@@ -87,12 +88,29 @@ def check_full(
     began = time.monotonic()
     runner = _runner(subject)
     cutter, facts = Cutter(formula, subject.parameters), trust(subject)
-    journal = None if out is None else Journal(out / _file_name(subject, facts), facts)
+    journal = None if out is None else _journal(subject, facts, out)
     ours = isinstance(subject.call, Activation)  # Foreign code may keep something between calls.
     tallies = sweep(runner, cutter, units, journal, progress, concurrent=ours)
     oracle = Oracle(formula, subject.parameters)
     judged = judge(runner, oracle, cutter, tallies, stratified(torch.float32))
-    return _merged(base, Case(runner, oracle), tallies, judged, facts, time.monotonic() - began)
+    made = _merged(base, Case(runner, oracle), tallies, judged, facts, time.monotonic() - began)
+    if journal is not None and journal.done.keys() >= set(UNITS):
+        journal.discard()  # It is for going on; whoever runs it again wants to see it done again.
+    return made
+
+
+def _journal(subject: Subject, facts: Mapping[str, Any], out: Path) -> Journal | None:
+    """What was kept of the same code. Of code that is in no file nobody can say that it is the same: nothing is kept.
+
+    The bits of a sample do not tell: the sweep is there to find what the sample does not see.
+    """
+    behind = fingerprint.fingerprint_of(subject.call, subject.module)
+    if behind is None:
+        return None
+    place = place_of(subject.target)
+    named = "" if place is None else fingerprint.fingerprint(place.where)
+    basis = {**facts, "code_sha256": f"{behind} {named}".strip()}
+    return Journal(out / _file_name(subject, basis), basis)
 
 
 def _runner(subject: Subject) -> Runner:
@@ -125,14 +143,14 @@ def trust(subject: Subject) -> dict[str, Any]:
         "target": subject.target,
         "formula_sha256": hashlib.sha256(text.encode()).hexdigest()[:16],
         "engine_sha256": engine.hexdigest()[:16],
-        "results_sha256": fingerprint(subject),
+        "results_sha256": _results(subject),
         "compiler": None if compiler is None else f"{compiler.kind} {compiler.version}",
         "flags": [] if compiler is None else list(compiler.flags),
         **{name: where[name] for name in ("actium", "torch", "python", "cpu", "cpu_capability")},
     }
 
 
-def fingerprint(subject: Subject) -> str:
+def _results(subject: Subject) -> str:
     """A digest of the bits that the subject computes for a fixed sample of float32: outputs and gradients."""
     result = _runner(subject).run(stratified(torch.float32))
     digest = hashlib.sha256()

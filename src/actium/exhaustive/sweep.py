@@ -64,6 +64,10 @@ class Journal:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(tally.to_json()) + "\n")
 
+    def discard(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
+
 
 def sweep(
     runner: Runner,

@@ -11,7 +11,6 @@ import importlib.metadata
 import json
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 from actium.errors import RecordError, TargetError
 from actium.running.files import write
 from actium.running.jobs import Judging, Limits, Outcome
-from actium.targets import place_of
+from actium.targets import fingerprint, place_of
 from actium.verify.certificate import Certificate, document
 
 
@@ -40,7 +39,9 @@ class Store:
         self.folder = folder
         self._limits = asdict(limits)
         self._basis = {"judging": judging.to_json(), "software": _software()}
-        self._code: dict[str, str] = {}
+        # Many targets may be in a file, and many files in a folder.
+        self._roots: dict[str, fingerprint.Root | None] = {}
+        self._digests: dict[fingerprint.Root, str] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
@@ -82,39 +83,19 @@ class Store:
 
     def _basis_of(self, target: str) -> dict[str, Any]:
         place = place_of(target)
-        where = "" if place is None else place.where
-        if where not in self._code:
-            self._code[where] = _fingerprint(where) if where else ""
-        return json.loads(json.dumps({**self._basis, "target": target, "code": self._code[where]}))
+        code = "" if place is None else self._code_of(place.where)
+        return json.loads(json.dumps({**self._basis, "target": target, "code": code}))
+
+    def _code_of(self, where: str) -> str:
+        if where not in self._roots:
+            self._roots[where] = fingerprint.root_of(where)
+        root = self._roots[where]
+        if root is not None and root not in self._digests:
+            self._digests[root] = fingerprint.digest(root)
+        return "" if root is None else self._digests[root]
 
 
 def _software() -> dict[str, str]:
     """What decides the verdict on our side: the version, and while that stands still, the files."""
     versions = {name: importlib.metadata.version(name) for name in ("actium", "torch", "numpy")}
-    return versions | {"files": _files_of(Path(__file__).parents[1])}
-
-
-def _fingerprint(where: str) -> str:
-    """The state of a target's code: of a file its content, of a module the files of the package that it belongs to.
-
-    Nothing is imported to find it out, so what only an import hook can find has none.
-    """
-    if where.endswith(".py"):
-        path = Path(where)
-        return f"{path.resolve()} {_hash(path.read_bytes())}" if path.is_file() else ""
-    top = where.partition(".")[0]
-    for folder in [Path.cwd(), *map(Path, filter(None, sys.path))]:
-        if (folder / top).is_dir():
-            return f"{folder / top} {_files_of(folder / top)}"
-        if (folder / f"{top}.py").is_file():
-            return f"{folder / top}.py {_hash((folder / f'{top}.py').read_bytes())}"
-    return ""
-
-
-def _files_of(folder: Path) -> str:
-    states = ((p, p.stat()) for p in sorted(folder.rglob("*.py")))
-    return _hash("".join(f"{p} {s.st_size} {s.st_mtime_ns}\n" for p, s in states).encode())
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+    return versions | {"files": fingerprint.digest(fingerprint.root_of_file(Path(__file__)))}

@@ -71,7 +71,7 @@ def _submodules(module: ModuleType) -> tuple[str, ...]:
 
 
 def _candidates(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Public classes, functions, modules and activations that the module defines, re-exports or lists in `__all__`."""
+    """Public classes, functions and callable objects that the module defines, re-exports or lists in `__all__`."""
     listed = getattr(module, "__all__", None)
     names = vars(module) if listed is None else dict.fromkeys(n for n in listed if isinstance(n, str))
     seen: set[int] = set()
@@ -87,8 +87,8 @@ def _candidates(module: ModuleType) -> Iterator[tuple[str, Any]]:
 def _is_callable_kind(value: Any) -> bool:
     if isinstance(value, type):
         return issubclass(value, nn.Module | torch.autograd.Function)
-    made = nn.Module | Activation | functools.partial | torch.jit.ScriptFunction
-    return isinstance(value, made) or inspect.isroutine(value)
+    # The names of types can be called, too: a NewType gives back what it gets.
+    return callable(value) and type(value).__module__ not in ("typing", "typing_extensions", "types")
 
 
 def _is_own(value: Any, module: ModuleType) -> bool:
@@ -97,10 +97,19 @@ def _is_own(value: Any, module: ModuleType) -> bool:
         return True
     while isinstance(value, functools.partial):
         value = value.func
-    home = getattr(value, "__module__", None)
+    # An object is the module's if its class is, or if it stands for a function of it, as `update_wrapper` leaves it.
+    stands = isinstance(value, type | torch.jit.ScriptFunction) or inspect.isroutine(value) or _wraps(value)
+    home = getattr(value if stands else type(value), "__module__", None)
     if home is None and isinstance(value, torch.jit.ScriptFunction):
         return True  # A compiled function does not know where it comes from.
     return home == module.__name__ or (hasattr(module, "__path__") and str(home).startswith(f"{module.__name__}."))
+
+
+def _wraps(value: Any) -> bool:
+    try:
+        return "__wrapped__" in vars(value)
+    except Exception:  # no `__dict__`, or foreign code that answers for it
+        return False
 
 
 def _unsuitable(value: Any) -> str | None:
@@ -117,7 +126,7 @@ def _unsuitable(value: Any) -> str | None:
 def _takes_no_tensor(function: Callable[..., Any]) -> str | None:
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (ValueError, TypeError):  # written in C: nothing is known
+    except Exception:  # written in C, or foreign code that answers for its own signature: nothing is known
         return None
     takes = [p for p in parameters if p.kind in (*POSITIONAL, inspect.Parameter.VAR_POSITIONAL)]
     if not takes:

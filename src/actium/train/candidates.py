@@ -8,10 +8,8 @@ is made does not move torch's generator, so that the weights of the network are 
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from actium.checking import activation_of
 from actium.define import Activation
 from actium.symbolic.graph import Formula
 from actium.targets import Found, place_of, resolve
+from actium.targets.fingerprint import fingerprint
 from actium.train.networks import Make
 
 
@@ -104,9 +103,6 @@ def _maker(found: Found, plain: bool) -> Make:
 
 
 def code_of(target: str) -> str:
-    """The state of the code behind a target: a hash of the file that it names, the same on every machine."""
+    """The state of the code behind a target, the same on every machine: of its folder, or of its package."""
     place = place_of(target)
-    if place is None or not place.where.endswith(".py"):
-        return ""
-    path = Path(place.where)
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+    return "" if place is None else fingerprint(place.where)

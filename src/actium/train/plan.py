@@ -52,7 +52,7 @@ class Plan:
         plain: Whether formulas are trained as plain PyTorch computes them.
         gains: Activation → gain of the layers before it, where it is not √2.
         data: Fingerprint of the data of seed 0.
-        code: Activation → hash of the file that it is in.
+        code: Activation → hash of the code that it can import.
         software: What decides the numbers on our side.
 
     Raises:
