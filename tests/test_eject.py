@@ -15,8 +15,11 @@ from torch import Tensor, nn
 
 from actium import catalogue
 from actium.authoring import formula
+from actium.checking import activation_of
 from actium.define import Activation
 from actium.eject import eject
+from actium.errors import TargetError
+from actium.kernels.dispatch import safe_name
 from actium.symbolic.parameters import learnable
 from actium.verify.encodings import all_encodings, finite_encodings
 
@@ -191,8 +194,48 @@ def test_any_parameter_name_gives_a_file_that_works(name: str, tmp_path: Path):
     torch.testing.assert_close(module.F(3.0)(x), 3 * torch.tanh(3 * x) * nn.functional.softplus(3 * x))
 
 
+@pytest.mark.parametrize(
+    ("name", "function", "cls"),
+    [
+        ("LeakyReLU", "leaky_relu", "LeakyReLU"),
+        ("SiLU", "silu", "SiLU"),
+        ("GELU", "gelu", "GELU"),
+        ("ReLU6", "relu6", "ReLU6"),
+        ("LogSigmoid", "log_sigmoid", "LogSigmoid"),
+        ("leaky_relu", "leaky_relu", "LeakyRelu"),
+        ("softClip", "softClip", "SoftClip"),
+        ("Print", "print_", "Print"),
+        ("not a name", "not_a_name", "NotAName"),
+    ],
+)
+def test_function_and_class_are_called_as_python_calls_them(name: str, function: str, cls: str, tmp_path: Path):
+    named, renamed = formula("x * tanh(x)"), formula("x * tanh(x)")
+    named.name = safe_name(name)
+    for text in (eject(named), eject(renamed, name)):
+        module = load(text, tmp_path)
+        x = torch.linspace(-1, 1, 5)
+        assert torch.equal(getattr(module, cls)()(x), getattr(module, function)(x))
+
+
+def test_a_module_of_torch_keeps_its_name():
+    text = activation_of("torch.nn:LeakyReLU").eject()
+    assert "def leaky_relu(x: Tensor" in text
+    assert "class LeakyReLU(nn.Module)" in text
+
+
+@pytest.mark.parametrize("target", ["brelu", "rrelu", "actium.nn:BReLU()", "actium.nn:RReLU(0.1)"])
+def test_what_is_more_than_its_formula_is_refused(target: str):
+    with pytest.raises(TargetError, match=r"is more than its formula: .*; use (actium|torch)\.nn\.(B|R)ReLU"):
+        eject(activation_of(target))
+
+
+def test_a_formula_of_that_name_is_not_refused(tmp_path: Path):
+    theirs, _ = functions(formula("where(x <= 0, x / 4, x)", name="rrelu"), tmp_path)
+    assert theirs(torch.tensor([-4.0, 4.0])).tolist() == [-1.0, 4.0]
+
+
 def test_every_entry_ejects_to_a_file_that_the_linter_accepts(tmp_path: Path):
-    for name in catalogue.ENTRIES:
+    for name in catalogue.ENTRIES.keys() - {"brelu", "rrelu"}:
         (tmp_path / f"{name}.py").write_text(eject(catalogue.get(name).activation()), encoding="utf-8")
     assert linted(tmp_path) == (0, "All checks passed!\n")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -96,6 +99,7 @@ def test_repr():
         (lambda: actium.nn.GLU("silu", beta=2.0), "beta"),
         (lambda: actium.nn.GLU(actium.nn.SiLU(), learn=("a",)), "learn= belongs"),
         (lambda: actium.nn.GLU(actium.nn.RReLU()), "RReLU"),
+        (lambda: actium.nn.GLU(actium.rrelu.module()), "rrelu is more than"),
         (lambda: actium.nn.GeGLU(approximate="erf"), "erf"),
     ],
 )
@@ -143,3 +147,47 @@ def test_a_block_trains_and_learns_its_parameter():
 def test_bits_do_not_depend_on_the_form():
     module = actium.nn.SwiGLU(gate="first")
     assert_same_bits(module(X), module(X[:, :4], X[:, 4:]))
+
+
+# --- Another activation in its place ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "put", [lambda m, a: setattr(m, "activation", a), lambda m, a: m._modules.update(activation=a)]
+)
+def test_another_activation_makes_another_unit(put):
+    module = actium.nn.GLU(actium.nn.PReLU())
+    module(X)
+    put(module, actium.nn.Swish(learn=("beta",)))
+    up, gate = X.chunk(2, 1)
+    torch.testing.assert_close(module(X), up * F.silu(gate))
+    assert_same_bits(module(gate, up), module(X))
+    assert list(module.state_dict()) == ["activation.beta"]
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert_same_bits(twin(X), module(X))
+    assert module.unit is actium.glu("swish")
+
+
+@pytest.mark.parametrize("other", [nn.ReLU(), actium.nn.RReLU(), actium.nn.BReLU(), actium.nn.AdaptiveMixture()])
+def test_what_cannot_be_the_gate_cannot_be_put_there(other):
+    module = actium.nn.SwiGLU()
+    with pytest.raises(ParameterError, match=type(other).__name__):
+        module.activation = other
+    assert_same_bits(module(X), actium.nn.SwiGLU()(X))
+    module._modules["activation"] = other
+    with pytest.raises(ParameterError, match=type(other).__name__):
+        module(X)
+
+
+def test_a_compiled_unit_follows_its_activation(fresh_dynamo):
+    module = actium.nn.SwiGLU()
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(X), actium.nn.SwiGLU()(X))
+    module.activation = actium.nn.ReLU()
+    torch.testing.assert_close(compiled(X), actium.nn.ReGLU()(X))
+
+
+def test_a_wrapper_around_the_activation_keeps_the_unit():
+    module = actium.nn.SwiGLU()
+    module.activation = torch.compile(module.activation, backend="eager")
+    assert_same_bits(module(X), actium.nn.SwiGLU()(X))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 import torch
 from torch import nn
 
+import actium
+import actium.nn
 from actium.authoring import formula
 from actium.errors import ChannelError, DeviceError, InplaceError, ParameterError
 from actium.symbolic.parameters import learnable
@@ -200,3 +203,44 @@ def test_inplace_module_leaves_a_leaf_alone():
 def test_attributes_that_do_not_exist():
     with pytest.raises(AttributeError, match="nothing"):
         _ = two.module().nothing
+
+
+# --- Where the call does more than the formula says ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"inplace": True}, {"memory": "bits"}, {"memory": "bits", "inplace": True}, {"channel_dim": -1}]
+)
+def test_the_module_of_brelu_takes_the_sign_from_the_channel(options):
+    module = actium.brelu.module(**options)
+    grads = []
+    for m in (module, actium.nn.BReLU(**options), pickle.loads(pickle.dumps(module))):
+        x = torch.linspace(-2, 2, 24).reshape(2, 3, 4).requires_grad_()
+        y = m(x * 1)
+        y.sum().backward()
+        grads.append((y.detach(), x.grad))
+    assert not torch.equal(grads[0][0], torch.relu(x))
+    assert all(torch.equal(a, b) for pair in grads for a, b in zip(pair, grads[0], strict=True))
+    assert repr(module).startswith(f"brelu(channel_dim={options.get('channel_dim', 1)}")
+
+
+def test_a_given_or_learned_sign_of_brelu_is_that_of_every_channel():
+    x = torch.tensor([[-1.0, -2.0], [3.0, 4.0]])
+    assert_same_bits(actium.brelu.module(sign=-1.0)(x), x.clamp(max=0))
+    assert [n for n, _ in actium.brelu.module(learn=("sign",)).named_parameters()] == ["raw_sign"]
+
+
+def test_the_module_of_rrelu_draws_in_training_only():
+    module, x = actium.rrelu.module(lower=0.1), -torch.ones(1000)
+    torch.manual_seed(0)
+    y = module(x)
+    torch.manual_seed(0)
+    assert_same_bits(y, actium.nn.RReLU(0.1)(x))
+    assert 0.1 <= -y.max() < 0.12 < 0.3 < -y.min() <= 1 / 3
+    assert_same_bits(module.eval()(x), actium.nn.RReLU(0.1).eval()(x))
+    assert module(x).unique().numel() == 1
+    assert repr(module) == "rrelu(lower=0.1, upper=0.333333)"
+    with pytest.raises(ParameterError, match="exceeds"):
+        actium.rrelu.module(lower=0.5)
+    with pytest.raises(ParameterError, match="slope"):
+        actium.rrelu.module(slope=0.5)

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, cast
 from torch import nn
 
 from actium import __version__
+from actium.catalogue import ENTRIES
+from actium.errors import TargetError
+from actium.kernels.dispatch import safe_name
 from actium.kernels.eager import function_source
 from actium.module import NEAREST, RAW, bounds
 from actium.report.clean import clean
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 _WIDTH = 100
 _TAKEN = {"torch", "nn", "math", "Tensor", "x", "wide", "like", "input", "channels", "channel_dim", "self"}
 _TAKEN |= {"_compute", "_spread", "_raw_above", "_raw_between", "_exp_square", "_number", "_like", "h", "u", "c"}
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")  # where a word of CapWords begins
 _TEMPORARY = re.compile(r"[ts]\d+")
 
 _NUMBER = '''
@@ -79,15 +83,27 @@ class _Names:
     parameters: dict[str, str]
 
 
-def eject(activation: Activation) -> str:
+# Entries of the catalogue that do more than their formula says, and what to use instead of a file of the formula.
+_MORE = {
+    "brelu": "its sign follows from the channel, and a file of its formula would be ReLU; use actium.nn.BReLU",
+    "rrelu": "it draws its slopes in training, and a file of its formula would be a leaky ReLU; use torch.nn.RReLU",
+}
+
+
+def eject(activation: Activation, name: str | None = None) -> str:
     """The text of a Python file with this activation in plain PyTorch.
 
     Args:
         activation: What to write.
+        name: What to call it, if not by the activation's name. Of "LeakyReLU" the function is `leaky_relu`, and of
+            "leaky_relu" the class is `LeakyRelu`.
 
     Returns:
-        A file with a function and an `nn.Module` of the activation's name. Values and gradients are those of the
-        activation to the last bit or the one before; learnable parameters have the same names in `state_dict`.
+        A file with a function and an `nn.Module` of that name. Values and gradients are those of the activation to the
+        last bit or the one before; learnable parameters have the same names in `state_dict`.
+
+    Raises:
+        TargetError: If the activation is more than its formula (`brelu`, `rrelu`).
 
     Example:
         >>> from actium.authoring import formula
@@ -95,7 +111,8 @@ def eject(activation: Activation) -> str:
         >>> "class Mish(nn.Module)" in text, "actium" in text.replace("Written by actium", "")
         (True, False)
     """
-    names = _names(activation)
+    _refuse_more_than_a_formula(activation)
+    names = _names(activation, safe_name(name) if name else activation.name)
     code = [
         _compute(activation, names),
         *_helpers(activation),
@@ -109,6 +126,13 @@ def eject(activation: Activation) -> str:
     return f"{_header(activation, names)}\n{imports}\n\n{body}"
 
 
+def _refuse_more_than_a_formula(activation: Activation) -> None:
+    # The formula of a module of the catalogue, such as actium.nn.BReLU(), comes with the entry's name and source.
+    entry = ENTRIES.get(activation.name)
+    if entry is not None and entry.calling in _MORE and activation.source_note == entry.source:
+        raise TargetError(f"{entry.name} is more than its formula: {_MORE[entry.calling]}")
+
+
 # --- Names ------------------------------------------------------------------------------------------------
 
 
@@ -119,9 +143,14 @@ def _usable(name: str, taken: Iterable[str]) -> str:
     return name
 
 
-def _names(activation: Activation) -> _Names:
-    function = _usable(activation.name, ())
-    cls = "".join(part[:1].upper() + part[1:] for part in activation.name.split("_")) or "Activation"
+def _snake_case(name: str) -> str:
+    """LeakyReLU → leaky_relu, SiLU → silu; what does not begin like a class is left as it is."""
+    return _WORD.sub("_", name).lower() if name[:1].isupper() else name
+
+
+def _names(activation: Activation, name: str) -> _Names:
+    function = _usable(_snake_case(name), ())
+    cls = "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Activation"
     cls = _usable(cls if not cls[0].isdigit() else f"Activation{cls}", (function,))
     parameters: dict[str, str] = {}
     for p in activation.parameters:

@@ -33,7 +33,7 @@ class DeviceError(ActiumError, RuntimeError):
 
 
 class ShapeError(ActiumError, ValueError):
-    """A tensor whose shape a gated unit cannot take: an odd size to be halved, or two tensors of different shapes."""
+    """A tensor whose shape a gated unit or a layer cannot take, such as an odd size to be halved."""
 
 
 class ChannelError(ActiumError, ValueError):
@@ -78,6 +78,14 @@ class WorkerError(ActiumError, RuntimeError):
 
 class ExtraError(ActiumError, ImportError):
     """An optional package that is needed and not installed, with the command that installs it."""
+
+
+class SwapError(ActiumError, RuntimeError):
+    """A replacement that cannot be made, with the place and what to do instead."""
+
+
+class QuadratureError(ActiumError, ArithmeticError):
+    """A formula whose moments cannot be enclosed: too many pieces, or no finite moments."""
 
 
 class DataError(ActiumError, ValueError):

@@ -1,7 +1,8 @@
 """`nn.Module`s of gated units: `actium.nn.GLU`, `SwiGLU`, `GeGLU`, `ReGLU`.
 
 Stage: gated unit → [module]. In: an activation, or a module of one. Out: a module whose parameters are those of the
-activation, under the name `activation`. It has no linear maps: it is what stands between those of a feed-forward block.
+activation, under the name `activation`: another module in that place makes it another unit. It has no linear maps: it
+is what stands between those of a feed-forward block.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from actium.define import Activation
 from actium.errors import ParameterError
-from actium.gated import Which, gate_is_first, glu
+from actium.gated import GatedActivation, Which, gate_is_first, glu
 from actium.module import ActivationModule
 
 
@@ -29,7 +30,13 @@ class GatedModule(nn.Module):
 
     Shape:
         One tensor with an even size along `dim`, output of half that size; or two of any shape, output the same.
+
+    Attributes:
+        activation: The module of the function of the gate. Another `ActivationModule` may be put there.
+        unit: The unit that it computes, made of `activation`.
     """
+
+    unit: GatedActivation
 
     def __init__(
         self,
@@ -44,13 +51,9 @@ class GatedModule(nn.Module):
                 raise ParameterError(
                     f"{type(self).__name__}: {next(iter(options))}= belongs to the module that was given"
                 )
-            if type(activation).forward is not ActivationModule.forward:
-                name = type(activation).__name__
-                raise ParameterError(f"{type(self).__name__}: {name} is more than a function of its input: no gate")
-            self.unit, inner = glu(activation.activation), activation
+            inner = activation
         else:
-            self.unit = glu(activation)
-            inner = ActivationModule(self.unit.activation, **options)
+            inner = ActivationModule(glu(activation).activation, **options)
         if isinstance(dim, bool) or not isinstance(dim, int):
             raise ParameterError(f"{type(self).__name__}: dim must be an integer, got {dim!r}")
         gate_is_first(type(self).__name__, gate)
@@ -58,12 +61,44 @@ class GatedModule(nn.Module):
         self.gate: Which = gate
         self.activation = inner
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "activation":  # made now, because torch.compile could not trace the making
+            self.unit = self._unit_of(value)
+        super().__setattr__(name, value)
+
+    def _unit_of(self, inner: Any) -> GatedActivation:
+        """The unit of a module of the gate's function; the one there is, if it has the same function."""
+        if isinstance(inner, ActivationModule) and type(inner).forward is not ActivationModule.forward:
+            raise ParameterError(
+                f"{type(self).__name__}: {inner._get_name()} is more than a function of its input: no gate"
+            )
+        function, made = getattr(inner, "activation", None), self.__dict__.get("unit")
+        if made is not None and made.activation is function:  # also through a wrapper, such as a compiled module
+            return made
+        if not isinstance(inner, ActivationModule):
+            raise ParameterError(
+                f"{type(self).__name__}: the function of the gate must be a module of actium, such as "
+                f"actium.nn.SiLU() or actium.activation(f).module(), got {type(inner).__name__}"
+            )
+        return glu(inner.activation)
+
     def forward(self, input: Tensor, up: Tensor | None = None) -> Tensor:
         """Apply the unit to the halves of `input`, or, if `up` is given, to the gate `input` and `up`."""
-        values, channel_dim = self.activation.parameter_values(), self.activation.channel_dim
+        inner, unit = self.activation, self.unit
+        if getattr(inner, "activation", None) is not unit.activation:  # put there without an assignment
+            self.activation = inner
+            unit = self.unit
+        values, channel_dim = inner.parameter_values(), inner.channel_dim
         if up is not None:
-            return self.unit.two(input, up, values, channel_dim)
-        return self.unit.halves(input, values, self.dim, self.gate, channel_dim)
+            return unit.two(input, up, values, channel_dim)
+        return unit.halves(input, values, self.dim, self.gate, channel_dim)
+
+    def gate_of(self, input: Tensor, up: Tensor | None = None) -> Tensor:
+        """The gate of a call with these arguments: `input`, or its half; a view."""
+        if up is not None:
+            return input
+        half = input.shape[self.dim] // 2
+        return input.narrow(self.dim, 0 if self.gate == "first" else half, half)
 
     def extra_repr(self) -> str:
         """The dimension and the half."""

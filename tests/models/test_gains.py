@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pytest
@@ -46,6 +47,32 @@ def test_where_pytorch_has_no_gain_the_error_says_what_to_use():
 def test_every_way_to_name_an_activation_has_the_same_certified_gain(act):
     assert actium.gain(act) == pytest.approx(1.5335304411955, rel=1e-12)
     assert moments(act).method == "certified"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda: nn.ELU(0.5), functools.partial(nn.ELU, 0.5), lambda alpha=0.5: nn.ELU(alpha)],
+    ids=["lambda", "partial", "default"],
+)
+def test_a_function_that_makes_a_module_has_the_gain_of_the_module(act):
+    assert actium.gain(act) == actium.gain(nn.ELU(0.5))
+    assert moments(act).method == "certified"
+
+
+def test_arguments_reach_the_function_that_makes_the_module():
+    assert actium.gain(lambda alpha=1.0: nn.ELU(alpha), alpha=0.5) == actium.gain(nn.ELU(0.5))
+    assert actium.gain(lambda: actium.nn.PReLU(), weight=0.5) == actium.gain(actium.nn.PReLU(init=0.5))
+    with pytest.raises(ParameterError, match="alpha"):
+        actium.gain(lambda: nn.ELU(0.5), alpha=1.0)
+
+
+def test_a_function_that_makes_no_module_says_so():
+    with pytest.raises(ParameterError, match="made a int"):
+        actium.gain(lambda: 3)
+
+
+def test_a_function_that_hands_its_arguments_on_is_one_of_tensors():
+    assert actium.gain(lambda *args: torch.relu(*args)) == pytest.approx(math.sqrt(2))
 
 
 def test_learned_values_count():

@@ -305,3 +305,58 @@ def test_the_lightning_callback_follows_the_trainers_events():
     callback.on_train_end(None, model)
     assert len(callback.watching.monitor.records) == 1
     assert not any(m._forward_hooks for m in model.modules())
+
+
+# --- Gated units -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("two", [False, True], ids=["halves", "two tensors"])
+@pytest.mark.parametrize("first", [False, True], ids=["second", "first"])
+def test_the_activation_of_a_gated_unit_is_seen_on_the_gate(two, first):
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 12), nn.Linear(6, 1)
+            self.unit = actium.nn.SwiGLU(gate="first" if first else "second")
+
+        def forward(self, x):
+            gate, up = self.a(x).chunk(2, -1)
+            return self.b(self.unit(gate, up=up) if two else self.unit(self.a(x)))
+
+    model, x = Block(), torch.randn(16, 4)
+    with actium.monitor(model, every=1) as m:
+        y = nn.functional.silu(model.a(x).chunk(2, -1)[0 if two or first else 1].detach())
+        model(x).sum().backward()
+    seen = m.latest()["unit.activation"]
+    assert m.blind == []
+    assert seen["mean"] == pytest.approx(y.mean().item(), abs=1e-6)
+    assert seen["std"] == pytest.approx(y.std(correction=0).item(), rel=1e-4)
+    assert seen["grad_rms"] == pytest.approx(model.b.weight.detach().square().mean().sqrt().item(), rel=1e-5)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_dead_gates_and_drift_of_gated_units_are_recorded():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), actium.nn.ReGLU(), nn.Linear(4, 8), actium.nn.GLU("swish", learn=("beta",)))
+    with torch.no_grad():
+        model[0].weight[6:].zero_()
+        model[0].bias[6:] = -1.0
+    with actium.monitor(model, every=1) as m:
+        for _ in range(2):
+            model(torch.randn(64, 4)).sum().backward()
+            with torch.no_grad():
+                model[3].activation.beta.mul_(1.5)
+    assert m.latest()["1.activation"]["dead"] == 0.5
+    assert [r["3.activation"]["beta.drift"] for _, r in m.records] == pytest.approx([0.5, 1.25])
+
+
+def test_watching_gated_units_changes_no_bit_of_a_training():
+    def build():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(36, 16), actium.nn.GLU("swish", gate="first", learn=("beta",)), nn.Linear(8, 1))
+
+    x = torch.randn(4, 36)
+    wanted, model = train(build(), x=x), build()
+    with actium.monitor(model, every=1):
+        got = train(model, x=x)
+    assert all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True))

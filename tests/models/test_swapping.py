@@ -289,3 +289,33 @@ def test_constructor_arguments_reach_every_module():
     assert model[1].theta.tolist() == pytest.approx([2.0] * 4)
     with pytest.raises(ParameterError, match="beta"):
         actium.swap(nn.Sequential(nn.ReLU()), nn.ReLU, "mish", beta=1.0)
+
+
+@pytest.mark.parametrize(
+    ("gate", "old", "new", "wanted"),
+    [
+        (lambda: actium.nn.SiLU(), actium.nn.SiLU, actium.relu, F.relu),
+        (lambda: actium.nn.PReLU(), actium.nn.PReLU, "swish", F.silu),
+        (lambda: actium.nn.SiLU(), "*.activation", actium.formula("x * tanh(x)"), lambda x: x * torch.tanh(x)),
+    ],
+)
+def test_the_function_of_a_gated_unit_is_replaced(gate, old, new, wanted):
+    model = nn.Sequential(nn.Linear(4, 8), actium.nn.GLU(gate()))
+    x = torch.randn(3, 4)
+    before = model(x)
+    with actium.swap(model, old, new) as report:
+        up, preactivation = model[0](x).chunk(2, 1)
+        torch.testing.assert_close(model(x), up * wanted(preactivation))
+        assert [s.module for s in report.sites] == ["1.activation"]
+    assert torch.equal(model(x), before)
+
+
+@pytest.mark.parametrize("new", [nn.ReLU, "rrelu", actium.brelu, lambda: actium.nn.AdaptiveMixture("relu", "tanh")])
+def test_what_cannot_be_the_gate_of_a_unit_is_refused_and_nothing_changes(new):
+    model = nn.Sequential(actium.nn.SiLU(), actium.nn.GLU(actium.nn.SiLU()))
+    text, x = repr(model), torch.randn(3, 4)
+    before = model(x)
+    with pytest.raises(SwapError, match=r"1\.activation: GLU: .*(no gate|a module of actium)"):
+        actium.swap(model, actium.nn.SiLU, new, functional=False)
+    assert repr(model) == text
+    assert torch.equal(model(x), before)

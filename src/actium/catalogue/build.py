@@ -16,6 +16,7 @@ from actium.catalogue.entry import Entry, OutputSlope
 from actium.define import Activation
 from actium.errors import InplaceError, MemoryModeError, ParameterError
 from actium.lean import Memory, check_name
+from actium.module import ActivationModule
 from actium.op import Op, ParameterValue
 from actium.symbolic.graph import Formula, op, variable, where
 from actium.symbolic.parse import parse
@@ -203,6 +204,19 @@ class _BRelu(CatalogueActivation):
             channel_dim = channel_dim if has_channels else None
         return super().__call__(input, *args, inplace=inplace, channel_dim=channel_dim, memory=memory, **parameters)
 
+    def module(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, *, channel_dim: int | None = None, **options: Any
+    ) -> ActivationModule:
+        """An `nn.Module` that does as `actium.nn.BReLU`; with `sign=`, or if `sign` is trained, one of that sign.
+
+        Args:
+            channel_dim: The channels' dimension; 1 if not given.
+            **options: See `Activation.module`.
+        """
+        if options.keys() - {"inplace", "memory"}:
+            return super().module(channel_dim=channel_dim, **options)
+        return _BReLUModule(self, channel_dim=1 if channel_dim is None else channel_dim, **options)
+
     def signature(self) -> inspect.Signature:
         """As the base class, with dimension 1 as the default."""
         given = super().signature()
@@ -247,11 +261,56 @@ class _RRelu(CatalogueActivation):
             raise InplaceError("rrelu: training needs the input and the drawn slopes; leave out inplace=True")
         return input.copy_(y)
 
+    def module(self, **options: Any) -> ActivationModule:
+        """An `nn.Module` that does as `actium.nn.RReLU`; where a bound is trained, one of the mean slope.
+
+        Args:
+            **options: See `Activation.module`.
+
+        Raises:
+            ParameterError: If lower exceeds upper.
+        """
+        if options.keys() - {"lower", "upper", "inplace", "memory"}:
+            return super().module(**options)
+        made = _RReLUModule(self, **options)
+        if made.lower > made.upper:
+            raise ParameterError(f"rrelu: lower={made.lower} exceeds upper={made.upper}")
+        return made
+
     def signature(self) -> inspect.Signature:
         """As the base class, with `training` before `inplace`."""
         given = list(super().signature().parameters.values())
         given.insert(3, inspect.Parameter("training", _POSITIONAL, default=False, annotation=bool))
         return inspect.Signature(given, return_annotation=Tensor)
+
+
+class _CallingModule(ActivationModule):
+    """Applies its activation by calling it, where that does more than the formula says."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the activation."""
+        overwrite = self.inplace and self._may_overwrite(input)
+        return self.activation(input, inplace=overwrite, memory=self.memory, **self._arguments())
+
+    def _arguments(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _get_name(self) -> str:
+        return self.activation.name
+
+
+class _BReLUModule(_CallingModule):
+    def _arguments(self) -> dict[str, Any]:
+        return {"channel_dim": self.channel_dim}
+
+    def extra_repr(self) -> str:
+        """The channel dimension, which the sign follows from."""
+        return ", ".join([f"channel_dim={self.channel_dim}", *["inplace=True"] * self.inplace, *self._memory_text()])
+
+
+class _RReLUModule(_CallingModule):
+    def _arguments(self) -> dict[str, Any]:
+        return {**self._fixed, "training": self.training}
 
 
 @functools.cache

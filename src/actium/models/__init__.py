@@ -7,13 +7,12 @@ stands above them.
 
 from __future__ import annotations
 
+from actium.errors import QuadratureError, ShapeError, SwapError
 from actium.models.callbacks import hf_callback, lightning_callback
-from actium.models.functional import SwapError
 from actium.models.gains import Moments, gain, moments
-from actium.models.gaussian import QuadratureError
 from actium.models.groups import param_groups
 from actium.models.init import InitReport, init_
-from actium.models.layers import MLP, ClipCNN, NormActivation, ShapeError, activation_stats
+from actium.models.layers import MLP, ClipCNN, NormActivation, activation_stats
 from actium.models.monitoring import Monitor, monitor
 from actium.models.registry import act_layer, register
 from actium.models.swapping import Site, SwapReport, swap

@@ -22,16 +22,12 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from actium.catalogue import ENTRIES
-from actium.errors import ActiumError
+from actium.errors import SwapError
 
 # Files between a call and what is told of it.
 _BETWEEN = frozenset(
     [__file__, *(str(Path(torch.__file__).parent / f) for f in ("nn/functional.py", "overrides.py", "_tensor.py"))]
 )
-
-
-class SwapError(ActiumError, RuntimeError):
-    """A replacement that cannot be made, with the place and what to do instead."""
 
 
 @functools.cache

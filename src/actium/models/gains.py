@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from actium.catalogue.build import CatalogueActivation
 from actium.define import Activation
-from actium.errors import ParameterError, TraceError
-from actium.models.gaussian import QuadratureError, gaussian_moments
-from actium.models.making import REGISTERED, maker, name_of
+from actium.errors import ParameterError, QuadratureError, TraceError
+from actium.models.gaussian import gaussian_moments
+from actium.models.making import REGISTERED, accepted, make, maker, makes_modules, name_of
 from actium.module import ActivationModule
 from actium.symbolic.graph import Formula
 from actium.symbolic.trace import trace
@@ -56,8 +56,8 @@ def moments(act: Any, **parameters: float) -> Moments:
     """Moments of an activation of a standard normal variable.
 
     Args:
-        act: An activation, a name of the catalogue, a module or its class, or a function of one tensor. Of a module
-            with one value per channel, the mean of the values counts.
+        act: An activation, a name of the catalogue, a module or its class, a function without arguments that makes one,
+            or a function of one tensor. Of a module with one value per channel, the mean of the values counts.
         **parameters: Values of its parameters, otherwise those of the module or the defaults.
 
     Returns:
@@ -72,6 +72,9 @@ def moments(act: Any, **parameters: float) -> Moments:
         >>> found.square, found.slope_square, found.method
         (0.5, 0.5, 'certified')
     """
+    if makes_modules(act):
+        given = {name: value for name, value in parameters.items() if name in accepted(act)}
+        act, parameters = make(act, **given), {n: v for n, v in parameters.items() if n not in given}
     described = _described(act, parameters)
     if described is not None:
         try:
@@ -95,7 +98,7 @@ def gain(act: Any, convention: Convention = "forward", **parameters: float) -> f
     Returns:
         The gain. For identity, ReLU and leaky ReLU all three conventions agree (1, √2, √(2/(1+slope²))). Elsewhere
         PyTorch's numbers are other conventions: tanh 5/3 (forward 1.5925, backward 1.4674), sigmoid 1 (1.8462,
-        4.7227), SELU 3/4 (1, 0.9660).
+        4.7226), SELU 3/4 (1, 0.9660).
 
     Raises:
         ParameterError: If the function is 0 almost everywhere, or PyTorch has no gain of it.

@@ -15,7 +15,7 @@ from typing import Any
 import flint
 from flint import acb, arb
 
-from actium.errors import ActiumError
+from actium.errors import QuadratureError
 from actium.symbolic.derivative import differentiate
 from actium.symbolic.graph import (
     Formula,
@@ -40,10 +40,6 @@ _SPLITS = 8
 _NARROWEST = arb(2) ** -80
 _MOST_PIECES = 400
 _MOMENTS = ("mean", "square", "square_z2", "fourth", "slope_square")
-
-
-class QuadratureError(ActiumError, ArithmeticError):
-    """A formula whose moments cannot be enclosed: too many pieces, or no finite moments."""
 
 
 # --- The analytic continuation of each primitive ------------------------------------------------------------

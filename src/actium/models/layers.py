@@ -12,15 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actium.errors import ActiumError, ParameterError
+from actium.errors import ParameterError, ShapeError
 from actium.models.making import Spec, make, named_activations
 from actium.models.measuring import parameter_values, summary
 
 _BATCH = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
-
-
-class ShapeError(ActiumError, ValueError):
-    """An input whose shape a layer cannot take."""
 
 
 class NormActivation(nn.Module):

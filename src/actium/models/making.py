@@ -97,16 +97,27 @@ _EXPECTED = (
 
 
 def _refuse_function_of_tensors(function: Callable[..., Any]) -> None:
+    arguments = _positional(function)
+    if arguments is None or any(a.kind is not a.VAR_POSITIONAL and a.default is a.empty for a in arguments):
+        name = getattr(function, "__name__", repr(function))
+        raise ParameterError(f"{name} is a function of tensors: make it an activation first, actium.activation({name})")
+
+
+def _positional(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """What a function takes by position; None if it is written in C, such as torch.tanh, and does not say."""
     try:
         arguments = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):
-        needed = True  # written in C, such as torch.tanh
-    else:
-        plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        needed = any(a.default is inspect.Parameter.empty and a.kind in plain for a in arguments)
-    if needed:
-        name = getattr(function, "__name__", repr(function))
-        raise ParameterError(f"{name} is a function of tensors: make it an activation first, actium.activation({name})")
+        return None
+    return [a for a in arguments if a.kind not in (a.KEYWORD_ONLY, a.VAR_KEYWORD)]
+
+
+def makes_modules(spec: Any) -> bool:
+    """Whether it is a function that makes modules, and not one of tensors; `lambda *args: …` may be one of tensors."""
+    if isinstance(spec, str | type | nn.Module | Activation) or not callable(spec):
+        return False
+    arguments = _positional(spec)
+    return arguments is not None and all(a.default is not a.empty for a in arguments)
 
 
 def make(spec: Spec, **arguments: Any) -> nn.Module:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from actium.errors import ParameterError
+from actium.gated_module import GatedModule
 from actium.models.making import is_compiled, named_activations
 from actium.models.measuring import Seen, measure_gradient, measure_output, parameter_values, subset, summary
 from actium.models.sinks import Record, Sink, sink_of
@@ -87,6 +88,11 @@ class Monitor:
     def _watch(self) -> None:
         hidden = {id(m) for c in self._model.modules() if is_compiled(c) for m in c.modules()}
         unseen = self._unseen
+        # A gated unit computes its activation in one pass with the product, and does not call the module of it.
+        units: dict[int, list[GatedModule]] = {}
+        for unit in self._model.modules():
+            if isinstance(unit, GatedModule):
+                units.setdefault(id(unit.activation), []).append(unit)
         for name, module in named_activations(self._model, self._types):
             self._watched[name] = module
             self._start[name] = parameter_values(module)
@@ -96,6 +102,8 @@ class Monitor:
                 continue
             self._handles.append(module.register_forward_pre_hook(_Before(self, name), with_kwargs=True))
             self._handles.append(module.register_forward_hook(_After(self, name)))
+            for unit in units.get(id(module), ()):
+                self._handles.append(unit.register_forward_hook(_AfterUnit(self, name), with_kwargs=True))
         if unseen:
             self.blind.append(
                 f"{', '.join(unseen)}: inside a compiled model, which runs no hooks, so only learned parameters are "
@@ -195,6 +203,17 @@ class _After:
             self.monitor._after(self.name, output)
 
 
+class _AfterUnit:
+    def __init__(self, monitor: Monitor, name: str) -> None:
+        self.monitor, self.name = monitor, name
+
+    def __call__(self, module: GatedModule, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        if not self.monitor._looking or torch.compiler.is_compiling() or _in_backward():
+            return
+        self.monitor._before(self.name, module.gate_of(*args, **kwargs))
+        self.monitor._after(self.name, output)
+
+
 def _in_backward() -> bool:
     """Whether autograd is running: a checkpointed part is run again there, and has been seen."""
     return torch._C._current_graph_task_id() != -1
@@ -221,6 +240,9 @@ def monitor(
       scaled;
     - `NAME.mean`, `.std`, `.min`, `.max`, `.drift` of each learned parameter; drift is the distance from where it
       was at the beginning, relative to that.
+
+    Of a gated unit the activation is watched under its own path, such as "1.activation": its numbers are those of the
+    function of the gate, on the gate; the gradient is that of the unit's output.
 
     Batches with NaN are counted, empty ones skipped. Modules that work in place, DDP, checkpointing and several
     monitors at once are fine. `blind` says what is not seen: modules inside a compiled model, and calls of functions.

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 import actium.nn
 from actium.catalogue.build import CatalogueActivation
 from actium.define import Activation
-from actium.errors import ParameterError
-from actium.models.functional import Call, Interceptor, SwapError, entry_of_function, functions_of
+from actium.errors import ParameterError, SwapError
+from actium.gated_module import GatedModule
+from actium.models.functional import Call, Interceptor, entry_of_function, functions_of
 from actium.models.init import run_sample
 from actium.models.making import (
     Spec,
@@ -128,7 +129,8 @@ def swap(
         The report; `report.undo()`, or a `with` block, puts everything back.
 
     Raises:
-        SwapError: If nothing matches, or the model itself is what is to be replaced.
+        SwapError: If nothing matches, the model itself is what is to be replaced, or a gated unit cannot have the new
+            function.
         ParameterError: If `new` or `old` is none of the above.
 
     Example:
@@ -214,7 +216,10 @@ def _replace_modules(
         if id(module) not in made:
             made[id(module)] = _successor(module, new, parameters, model, parent)
         fresh = made[id(module)]
-        report._undo.append(_put(parent, name, module, fresh))
+        try:
+            report._undo.append(_put(parent, name, module, fresh))
+        except ParameterError as error:  # a gated unit that cannot have this function
+            raise SwapError(f"{clean(path)}: {error}") from None
         report.sites.append(Site("module", clean(path), type(module).__name__, fresh._get_name()))
     return list(made.values())
 
@@ -252,7 +257,7 @@ def _refuse_unknown(parameters: dict[str, Any], build: Callable[..., nn.Module],
 
 def _put(parent: nn.Module, name: str, old: nn.Module, fresh: nn.Module) -> Callable[[], None]:
     """Put a module in its place; returns what puts the old one back."""
-    parent._modules[name] = fresh
+    _assign(parent, name, fresh)
     # TransformerEncoderLayer remembers at construction that its activation is ReLU or GELU, and then computes that one
     # in its fast path, whatever module is there.
     flag = parent.__dict__.get("activation_relu_or_gelu")
@@ -262,11 +267,18 @@ def _put(parent: nn.Module, name: str, old: nn.Module, fresh: nn.Module) -> Call
     def restore() -> None:
         if parent._modules.get(name) is fresh:  # else somebody has replaced it since
             old.train(fresh.training)
-            parent._modules[name] = old
+            _assign(parent, name, old)
         if flag is not None:
             parent.activation_relu_or_gelu = flag
 
     return restore
+
+
+def _assign(parent: nn.Module, name: str, child: nn.Module) -> None:
+    if isinstance(parent, GatedModule):
+        setattr(parent, name, child)  # it makes its unit of the new function, or says that it cannot
+    else:
+        parent._modules[name] = child
 
 
 # --- Calls of functions -------------------------------------------------------------------------------------------
