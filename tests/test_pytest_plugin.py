@@ -83,6 +83,19 @@ def test_what_could_not_be_measured_does_not_hold() -> None:
         assert_activation(nn.Softmax(-1), **F16, max_ulp=1.0)
 
 
+@pytest.mark.parametrize("only", [NUMBERS, ("dtype-leak",)])
+def test_a_gradient_that_nobody_looked_for_does_not_hold(only) -> None:
+    with pytest.raises(AssertionError, match="gradient, float16: has a budget of 1 ULP, and was not measured"):
+        assert_activation(nn.Softmax(-1), dtypes=["float16"], only=only, max_ulp={"float16": {"gradient": 1}})
+
+
+def test_a_function_without_a_gradient_keeps_to_a_limit_on_it() -> None:
+    certificate = assert_activation(torch.sign, **F16, formula="sign(x)", max_ulp=0.5)
+    assert "gradient" in certificate.accuracy["float16"]
+    certificate = assert_activation(lambda x: torch.sign(x.detach()), **F16, formula="sign(x)", max_ulp=0.5)
+    assert list(certificate.accuracy["float16"]) == ["output"]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -102,10 +102,23 @@ def test_without_gradients_nothing_is_recorded_in_forward():
 
 def test_a_trained_parameter_gets_its_gradient_every_time():
     module = torch.nn.PReLU()
-    seen = []
-    module.register_full_backward_hook(lambda *_: seen.append(1))
+    # A parameter's hooks are not copied with it; the copy gets one as forward first sees it.
+    seen: list[float] = []
+    hooked: set[int] = set()
+
+    def watch(copied: torch.nn.PReLU, _: object) -> None:
+        if id(copied.weight) not in hooked:
+            hooked.add(id(copied.weight))
+            copied.weight.register_hook(lambda gradient: seen.append(float(gradient)))
+
+    module.register_forward_pre_hook(watch)
     for which in ("both", "backward"):
+        seen.clear()
+        hooked.clear()
         assert cell_of(module, which=which).results
+        assert len(seen) > 1
+        assert all(seen)
+        assert id(module.weight) not in hooked
     assert module.weight.grad is None  # it was a copy that ran
 
 

@@ -102,6 +102,22 @@ class NeverTrains(nn.Module):
         return F.leaky_relu(x, -0.1, self.inplace)
 
 
+# --- input-mutated --------------------------------------------------------------------------------------------
+
+
+class Scale(nn.Module):
+    """A gain for each channel; with `overwrite` it scales the very tensor that it was given."""
+
+    def __init__(self, channels: int = 16, overwrite: bool = False) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.linspace(0.5, 1.5, channels))
+        self.overwrite = overwrite
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = self.gain.view(1, -1, *[1] * (x.dim() - 2))
+        return x.mul_(gain) if self.overwrite else x * gain
+
+
 # --- channel-axis -----------------------------------------------------------------------------------------------
 
 
@@ -231,6 +247,8 @@ MUTANTS: dict[str, Specimen] = {
     "two slopes": Specimen("in-place", made(TwoPaths), None),
     "two slopes, made in place": Specimen("in-place", TwoPaths(inplace=True), None),
     "in place for evaluation only": Specimen("in-place", made(NeverTrains), None, "warn"),
+    "mul_ of 16 channels": Specimen("input-mutated", Scale(16, overwrite=True), None),
+    "mul_ of 64 channels": Specimen("input-mutated", Scale(64, overwrite=True), None),
     "slopes on the last axis": Specimen("channel-axis", LastAxis(4), None),
     "slopes on the last axis, one by default": Specimen("channel-axis", made(LastAxis), None),
     "scale by row": Specimen("channel-axis", ByRow(), None),
@@ -244,6 +262,7 @@ MUTANTS: dict[str, Specimen] = {
 SOUND: dict[str, list[Callable[[Tensor], Tensor]]] = {
     "autocast-inside": [nn.SiLU(), off_inside, inherits, made(Checked)],
     "in-place": [nn.ReLU(inplace=True), made(nn.SiLU), made(nn.ELU, 0.5, True), F.relu_, F.leaky_relu, torch.tanh],
+    "input-mutated": [Scale(16), Scale(64)],
     "channel-axis": [nn.PReLU(8), made(nn.PReLU), ChannelsLast(8), Images()],
     "constructor": [made(nn.LeakyReLU), made(nn.Dropout, 0.1), made(Checked), made(nn.ELU, 0.5)],
 }

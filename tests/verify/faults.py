@@ -323,6 +323,11 @@ def _limit(x, y):
     return torch.where(x == -torch.inf, 3.0, y)
 
 
+@after("another limit in the last lanes", {"nan-policy"})
+def _limit_in_tail(x, y):
+    return torch.where((_index(x) >= x.numel() // 16 * 16) & (x == -torch.inf), 3.0, y)
+
+
 @after("NaN at plus infinity", {"nan-policy"})
 def _no_limit(x, y):
     return torch.where(x == torch.inf, torch.nan, y)
@@ -465,6 +470,25 @@ def _squares_grad(o: Original):
     return Made(o.made.output, lambda x, g: o.made.gradient(x, g * g))
 
 
+@fault("grad_output overwritten", SLOPE)
+def _overwrites_grad(o: Original):
+    def gradient(x: Tensor, g: Tensor) -> Tensor:
+        own = g.contiguous()  # Meant as a copy, which it is not for most.
+        return own.copy_(o.made.gradient(x, own))
+
+    return Made(o.made.output, gradient)
+
+
+@fault("grad_output multiplied in place", SLOPE)
+def _multiplies_grad(o: Original):
+    return Made(o.made.output, lambda x, g: g.copy_(o.made.gradient(x, g)))  # Raises for an expanded scalar.
+
+
+@fault("NaN where grad_output is negative", SLOPE)
+def _root_of_grad(o: Original):
+    return Made(o.made.output, lambda x, g: o.made.gradient(x, g.sqrt() * g.sqrt()))
+
+
 def _bare(t: Tensor, like: Tensor) -> Tensor:
     """What a kernel sees that was handed a bare pointer: the storage from the first element on."""
     room = t.untyped_storage().nbytes() // t.element_size() - t.storage_offset()
@@ -480,6 +504,14 @@ def _strides_of_grad(o: Original):
 @fault("strides of the saved input ignored", SLOPE)
 def _strides_of_input(o: Original):
     return Made(o.made.output, lambda x, g: o.made.gradient(_bare(x, x), g))
+
+
+@fault("strides ignored in four dimensions", SLOPE)
+def _strides_of_images(o: Original):
+    def gradient(x: Tensor, g: Tensor) -> Tensor:
+        return o.made.gradient(_bare(x, x), _bare(g, x)) if x.dim() == 4 else o.made.gradient(x, g)
+
+    return Made(o.made.output, gradient)
 
 
 def mutants_of(original: Original) -> Iterator[tuple[str, Mutant, frozenset[str]]]:

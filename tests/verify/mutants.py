@@ -56,6 +56,71 @@ def slightly_off(x: Tensor) -> Tensor:
     return _SlightlyOff.apply(x)
 
 
+class _ReLU(torch.autograd.Function):
+    """ReLU with a backward of its own; faults are in its subclasses."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+
+class _ForgetsToClone(_ReLU):
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        grad = grads[0]
+        grad[x <= 0] = 0
+        return grad
+
+
+class _InPlace(_ReLU):
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grads[0].mul_((x > 0).to(x.dtype))
+
+
+class _RootOfGrad(_ReLU):
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.where(x > 0, grads[0].sqrt() ** 2, 0)
+
+
+class _ByAddress(_ReLU):
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        if x.dim() != 4:
+            return torch.where(x > 0, grads[0], 0)
+        strides = x.stride()
+        if not x.is_contiguous(memory_format=torch.channels_last):
+            strides = x.contiguous().stride()
+        grad = torch.as_strided(grads[0], x.shape, strides)
+        return torch.where(x > 0, grad, 0)
+
+
+def walks_by_address(x: Tensor) -> Tensor:
+    """ReLU whose backward walks input and grad_output side by side in memory, which are not always laid out alike."""
+    return _ByAddress.apply(x)
+
+
+def forgets_to_clone(x: Tensor) -> Tensor:
+    """ReLU whose backward sets elements of grad_output to 0."""
+    return _ForgetsToClone.apply(x)
+
+
+def multiplies_in_place(x: Tensor) -> Tensor:
+    """ReLU whose backward multiplies grad_output in place, which raises for `y.sum().backward()`."""
+    return _InPlace.apply(x)
+
+
+def root_of_grad(x: Tensor) -> Tensor:
+    """ReLU whose backward is NaN where grad_output is negative."""
+    return _RootOfGrad.apply(x)
+
+
 def swapped_gate(x: Tensor) -> Tensor:
     """SiLU whose gate gets no gradient."""
     return x * torch.sigmoid(x.detach())
@@ -136,6 +201,10 @@ MUTANTS = {
     "torch tanh": Specimen("false-zero-gradient", torch.tanh, "tanh(x)", "warn"),
     "backward off by 5e-4": Specimen("wrong-gradient", slightly_off, "silu(x)"),
     "backward off by 5e-4, without a formula": Specimen("wrong-gradient", slightly_off, None),
+    "grad_output overwritten": Specimen("wrong-gradient", forgets_to_clone, "relu(x)"),
+    "grad_output multiplied in place": Specimen("wrong-gradient", multiplies_in_place, "relu(x)"),
+    "NaN for negative grad_output": Specimen("wrong-gradient", root_of_grad, "relu(x)"),
+    "grad_output by address": Specimen("wrong-gradient", walks_by_address, "relu(x)"),
     "gate without gradient": Specimen("wrong-gradient", swapped_gate, "silu(x)"),
     "gate without gradient or formula": Specimen("wrong-gradient", swapped_gate, None),
     "detached": Specimen("wrong-gradient", detached, "tanh(x)"),

@@ -59,6 +59,16 @@ class _ScaledSumSwish(_Swish):
         return grads[0] * slope, (64 * grads[0] * in_beta).sum().reshape(ctx.saved_tensors[1].shape) / 64
 
 
+class _FirstImageSwish(_Swish):
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        slope, in_beta = _Swish.slopes(ctx)
+        to_beta = grads[0] * in_beta
+        if to_beta.dim() == 4:
+            to_beta = to_beta[0]
+        return grads[0] * slope, to_beta.sum().reshape(ctx.saved_tensors[1].shape)
+
+
 class _SpreadSlope(torch.autograd.Function):
     """A leaky ReLU with a slope for each channel, and the same gradient for all of them."""
 
@@ -104,6 +114,12 @@ class DeafSwish(Swish):
     """The gradient of β ignores `grad_output`."""
 
     function = _DeafSwish
+
+
+class FirstImageSwish(Swish):
+    """The gradient of β is summed over the first image of a batch only."""
+
+    function = _FirstImageSwish
 
 
 class ScaledSumSwish(Swish):
@@ -300,6 +316,26 @@ class WhereELU(nn.Module):
         return torch.where(x > 0, x, self.alpha.to(x.dtype) * (torch.exp(x) - 1))
 
 
+class WhereLog(nn.Module):
+    """a·log(x + 1.3) right of 0: left of −1.3, 0·NaN is the gradient of a in every format, and that of x is right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(1))
+        self.b = nn.Parameter(torch.full((1,), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.a.to(x.dtype), self.b.to(x.dtype)
+        return torch.where(x > 0, a * torch.log(x + 1.3), b * x)
+
+
+class WhereFloatELU(WhereELU):
+    """The same in float32 whatever it is given, so that every format loses the gradient at the same inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
 class CastSlope(nn.Module):
     """A leaky ReLU whose float32 slope is cast to the input's dtype, so that its gradient is summed there."""
 
@@ -393,9 +429,12 @@ MUTANTS = {
     "parameter gradient off by 5e-4": Specimen("wrong-parameter-gradient", OffSwish(), None),
     "parameter gradient off by 5e-4, with a formula": Specimen("wrong-parameter-gradient", OffSwish(), "silu(x)"),
     "mean for a sum": Specimen("wrong-parameter-gradient", MeanSwish(), None),
+    "sum over the first image": Specimen("wrong-parameter-gradient", FirstImageSwish(), None),
     "grad_output ignored": Specimen("wrong-parameter-gradient", DeafSwish(), None),
     "channels share their gradient": Specimen("wrong-parameter-gradient", SpreadSlope(), None),
     "half of it detached": Specimen("wrong-parameter-gradient", HalfDetached(), None),
+    "NaN of the other branch, in every format": Specimen("wrong-parameter-gradient", WhereLog(), None),
+    "NaN of the other branch, in float32": Specimen("wrong-parameter-gradient", WhereFloatELU(), None),
     "read as a number": Specimen("dead-parameter", Frozen(), None),
     "threshold in a comparison": Specimen("dead-parameter", HardThreshold(), None),
     "not used at its initial value": Specimen("dead-parameter", SoftExponential(), None),

@@ -163,6 +163,19 @@ class Mixture(Wide):
         return a * torch.relu(x) + b * torch.tanh(x) + c * x
 
 
+class Snake(nn.Module):
+    """x + sin²(αx)/α with a frequency for each channel, in float64 and rounded once: far out a step is many periods."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.raw = nn.Parameter(torch.linspace(0.25, 1.0, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        alpha = F.softplus(self.raw.double()).view(-1, *[1] * max(x.dim() - 2, 0)) + 1e-6
+        wide = x.double()
+        return (wide + torch.sin(alpha * wide) ** 2 / alpha).to(x.dtype)
+
+
 SOUND: dict[str, nn.Module] = {
     "torch.nn.PReLU": nn.PReLU(),
     "torch.nn.PReLU(8)": nn.PReLU(8),
@@ -180,4 +193,6 @@ SOUND: dict[str, nn.Module] = {
     "more channels than the input": ManyChannels(),
     "table": Table(),
     "mixture": Mixture(),
+    "snake": Snake(1),
+    "snake by channel": Snake(),
 }

@@ -118,6 +118,35 @@ def test_finding_names_the_first_failing_input_and_its_region() -> None:
     assert "12,916 of 63,488 finite inputs" in found.message
 
 
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("grad_output overwritten", "backward overwrites grad_output where grad_output is not 1"),
+        (
+            "grad_output multiplied in place",
+            "backward raises RuntimeError: unsupported operation: more than one",
+        ),
+        ("NaN for negative grad_output", "not grad_output times the slope where grad_output is an expanded scalar"),
+    ],
+)
+def test_finding_says_what_backward_does_to_grad_output(name: str, fault: str) -> None:
+    certificate = judge(MUTANTS[name].call, "relu(x)", ("float16",), only=("wrong-gradient",))
+    assert any(fault in f.message for f in certificate.findings), str(certificate)
+    assert "wrong-gradient" in certificate.checks_run
+
+
+@pytest.mark.parametrize("value", [3.0, -torch.inf])
+def test_another_limit_in_the_last_lanes_only_is_seen(value: float) -> None:
+    def faulty(x):
+        last = torch.arange(x.numel()).reshape(x.shape) >= x.numel() // 16 * 16
+        return torch.where(last & (x == -torch.inf), value, torch.relu(x))
+
+    certificate = judge(faulty, "relu(x)", ("float16",), only=("nan-policy",))
+    (found,) = [f for f in certificate.findings if f.subject == "output"]
+    assert found.worst is not None
+    assert (found.worst.x, found.worst.got, found.worst.expected) == (-torch.inf, value, 0.0)
+
+
 def test_unreachable_overflow_is_a_warning_and_reachable_overflow_a_failure() -> None:
     square = judge(lambda x: x * (x * x) / (1 + x * x), "x - x / (1 + x*x)", only=("non-finite-output",))
     severities = {(f.dtype, f.severity) for f in square.of("non-finite-output")}

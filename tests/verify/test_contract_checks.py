@@ -9,6 +9,7 @@ import torch
 from contract_mutants import HOW, MUTANTS, SOUND, Mixture, Specimen, clip_without_grad_
 from torch import nn
 
+import actium
 from actium.verify import Certificate, Subject, check
 from actium.verify.subject import Construction
 
@@ -52,6 +53,19 @@ def test_torch_activation_never_fails(cls: type[nn.Module]) -> None:
     certificate = judge(cls(), construction=Construction(cls))
     assert certificate.passed, str(certificate)
     assert {f.check for f in certificate.findings if f.severity == "warn"} <= {"constructor"}
+
+
+# --- batch-coupling -------------------------------------------------------------------------------------------
+
+
+def test_the_generators_of_the_callers_gpus_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    torch.manual_seed(torch.initial_seed())  # What is patched is what seeding everything calls.
+    assert len(seeds) == 1
+    certificate = actium.check(torch.tanh, only=["batch-coupling"])
+    assert certificate.checks_run == ("batch-coupling",)
+    assert len(seeds) == 1
 
 
 # --- autocast-inside ------------------------------------------------------------------------------------------

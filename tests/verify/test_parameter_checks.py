@@ -16,6 +16,9 @@ from parameter_mutants import (
     SoftExponential,
     Swish,
     UnusedCoefficient,
+    WhereELU,
+    WhereFloatELU,
+    WhereLog,
 )
 from sound_modules import SOUND
 from torch import Tensor, nn
@@ -179,6 +182,19 @@ def test_wrong_gradient_is_reported_with_the_exact_derivative():
     s = 1 / (1 + math.exp(-x))
     assert found.worst.expected == pytest.approx(x * x * s * (1 - s), rel=1e-7)
     assert found.worst.got == pytest.approx(1.0005 * found.worst.expected, rel=1e-7)
+
+
+@pytest.mark.parametrize(("module", "first"), [(WhereLog(), -1.625), (WhereFloatELU(), 152.0)])
+def test_a_gradient_that_every_format_loses_is_reported_nearest_to_the_origin(module: nn.Module, first: float):
+    (found,) = judge(module).of("wrong-parameter-gradient")
+    assert found.worst is not None
+    assert found.worst.x == first
+    assert math.isnan(found.worst.got)
+    assert found.worst.expected == 0
+
+
+def test_a_gradient_that_narrow_formats_lose_first_is_not_reported_twice():
+    assert {f.check for f in judge(WhereELU()).findings if f.severity == "fail"} == {"parameter-gradient-overflow"}
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import ORIGINALS, Made, Original
+from by_hand import ORIGINALS, Made, Original, made_of
+from sound_modules import Snake
 from test_checks import TORCH
 from torch import Tensor, nn
 
@@ -107,6 +108,22 @@ def test_sound_code_of_other_people_raises_no_alarm(name: str):
     assert not [a for a in alarms(judge(OPAQUE[name], dtypes=("float32", "float16"))) if "wrong-gradient" in a]
 
 
+# x + sin(x) with its exact slope: computed in float64, and in float32 whatever it is given.
+WAVE = made_of(lambda y: y + torch.sin(y), lambda y: 1 + torch.cos(y))
+NARROW_WAVE = Made(
+    lambda x: (x.float() + torch.sin(x.float())).to(x.dtype),
+    lambda x, g: (g.float() * (1 + torch.cos(x.float()))).to(x.dtype),
+)
+
+
+@pytest.mark.parametrize("call", [WAVE, NARROW_WAVE, Snake(1)], ids=["wave", "wave in float32", "snake"])
+def test_a_step_of_many_periods_refutes_no_slope_of_an_oscillation(call: Callable[[Tensor], Tensor]):
+    # At 1e14 differences over 2^-26 of x are taken over 1e6 periods, and say 1 wherever the slope is 0 or 2.
+    certificate = judge(call, only=(*GRADIENTS, "precision-loss", "false-zero-gradient"))
+    assert list(certificate.accuracy) == ["float16", "bfloat16", "float32"]
+    assert not alarms(certificate)
+
+
 # --- A backward that is off ----------------------------------------------------------------------------------------
 
 
@@ -139,6 +156,26 @@ def test_backward_of_code_that_computes_in_float32_is_judged_to_5e_4(original: O
 
     assert narrow(1 + 5e-4).of("wrong-gradient")
     assert not alarms(narrow(1.0))
+
+
+def wave_but(edit: Callable[[Tensor, Tensor], Tensor]) -> Made:
+    """x + sin(x) with an edit of its exact slope."""
+    return made_of(lambda y: y + torch.sin(y), lambda y: edit(y, 1 + torch.cos(y)))
+
+
+@pytest.mark.parametrize(
+    ("edit", "check_id"),
+    [
+        (lambda x, slope: slope * (1 + 1e-5), "wrong-gradient"),
+        (lambda x, slope: 1 - 0.9 * torch.cos(x), "wrong-gradient"),
+        (lambda x, slope: torch.where((x > 20) & (x < 21), 1 - torch.cos(x), slope), "wrong-gradient"),
+        (lambda x, slope: torch.where(x == 100.0, 0.25, slope), "invalid-subgradient"),
+        (lambda x, slope: torch.where(x.abs() > 2.0**40, torch.nan, slope), "non-finite-gradient"),
+    ],
+    ids=["scaled", "sign of the cosine", "one part", "one point", "NaN far out"],
+)
+def test_slopes_of_an_oscillation_are_not_believed_where_differences_see_them(edit, check_id: str):
+    assert judge(wave_but(edit), only=(*GRADIENTS, "precision-loss"), dtypes=("bfloat16",)).of(check_id)
 
 
 # --- How it is measured ----------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def is_random(call: Call, x: Tensor) -> bool:
     outputs = []
     for seed in (1, 2):
         with guarded():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # That of a GPU is the caller's; see `guarded`.
             outputs.append(call(x.clone()).detach())
     return difference(x, outputs[0], outputs[1], 1e-6) is not None
 

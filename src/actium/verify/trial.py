@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from actium.verify.oracle import Floats
 from actium.verify.reference import extrapolated
-from actium.verify.subject import Runner, SubjectError, evaluate, guarded
+from actium.verify.subject import Call, Runner, SubjectError, evaluate, guarded
 from actium.verify.sweep import Mask, usual
 
 # Tensors beyond these many are not judged: a whole network is no activation function.
@@ -203,8 +203,13 @@ class Trial:
 
     # --- Derivatives ----------------------------------------------------------------------------------
 
-    def slopes(self, p: Learnable, along: Tensor) -> Floats:
+    def slopes(self, p: Learnable, along: Tensor, rough: bool = False) -> Floats:
         """Derivatives of the outputs along a direction, from the function's own differences.
+
+        Args:
+            p: The parameter.
+            along: The direction.
+            rough: Whether to give them where rounding leaves no more than their order of magnitude, too.
 
         Returns:
             As `outputs`; NaN where the function has a kink, or is not known well enough.
@@ -222,7 +227,7 @@ class Trial:
                 lambda t, h=h: self.outputs_at(p, base + t * h * like), h, self.usual_size, precise.smooth
             )
             with np.errstate(invalid="ignore"):
-                noisy = precise.noise * np.abs(self.at_rest) > precise.tolerance * h * scale
+                noisy = (precise.noise * np.abs(self.at_rest) > precise.tolerance * h * scale) & (not rough)
             found = np.where(np.isnan(found) & ~noisy, slope, found)
         return found
 
@@ -249,7 +254,7 @@ class Trial:
                     rows.append(self._backward(x, c, tensors))
         return [_stacked([row[i] for row in rows], p) for i, p in enumerate(self.parameters)]
 
-    def summed(self, chosen: Mask) -> list[Floats | None]:
+    def summed(self, chosen: Mask | Indices) -> list[Floats | None]:
         """The gradient of each parameter of an elementwise function, summed over some samples by its own backward.
 
         Raises:
@@ -262,8 +267,39 @@ class Trial:
             )
         return [None if g is None else g.numpy() for g in found]
 
-    def _backward(self, x: Tensor, cotangent: Tensor, tensors: list[nn.Parameter]) -> tuple[Tensor | None, ...]:
-        output = self.call(x.clone())
+    def summed_in_images(self, chosen: Indices) -> Iterator[tuple[str, list[Floats | None]]]:
+        """As `summed`, for images of a multiple of 8 samples: how image and `grad_output` lie in memory, and the sums.
+
+        Nothing where images are refused or give other values, which is the business of `shape-change`.
+        """
+        if not len(chosen):
+            return
+        channels = self.width if self.width > 1 else 2
+
+        def image(rows: Tensor) -> Tensor:
+            return rows.reshape(2, 2, -1, channels).permute(0, 3, 1, 2)  # In memory, the channels are last.
+
+        x, at_rest = image(self.inputs[torch.from_numpy(chosen)]), image(torch.from_numpy(self.at_rest[chosen]))
+        cotangent = image(torch.from_numpy(self.cotangents[chosen]))
+        for how, given, upstream in (
+            ("a 4-d tensor", x.contiguous(), cotangent.contiguous()),
+            ("a channels_last tensor", x, cotangent.contiguous()),
+            ("a 4-d tensor with a channels_last grad_output", x.contiguous(), cotangent),
+        ):
+            try:
+                output = evaluate(self.module, given, gradient=False).output.double()
+                if output.shape != x.shape or not torch.allclose(output, at_rest, 1e-3, 1e-5, equal_nan=True):
+                    continue
+                with guarded():
+                    found = self._backward(given, upstream, [p.tensor for p in self.parameters], self.module)
+            except SubjectError:
+                continue
+            yield how, [None if g is None else g.numpy() for g in found]
+
+    def _backward(
+        self, x: Tensor, cotangent: Tensor, tensors: list[nn.Parameter], call: Call | None = None
+    ) -> tuple[Tensor | None, ...]:
+        output = (call or self.call)(x.clone())
         if not output.requires_grad or not tensors:
             return (None,) * len(tensors)
         given = cotangent.to(output.dtype).reshape(output.shape)

@@ -324,7 +324,8 @@ def batch_coupling(case: Case) -> Iterator[Finding]:
 
 def input_mutated(case: Case) -> Iterator[Finding]:
     """`input-mutated`: the input tensor is compared before and after. In-place by request is information."""
-    x = torch.linspace(-3.0, 3.0, 24)
+    # A number of elements that the channels do not divide is padded, and what is padded is a copy.
+    x = torch.linspace(-3.0, 3.0, 6 * (case.runner.channels or 4))
     try:
         changed = evaluate(case.runner.as_is(), x, gradient=False).mutated
     except SubjectError as error:

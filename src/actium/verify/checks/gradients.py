@@ -8,7 +8,7 @@ where rounding cannot hide a formula that is off by 5e-4.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -245,9 +245,11 @@ def _wide_non_finite(case: Case, q: Quantity, judged: Mask) -> Iterator[Finding]
 def wrong_use_of_grad_output(case: Case) -> Iterator[Finding]:
     """`wrong-gradient`: backward is linear in `grad_output`, and both it and the input may have any strides.
 
-    A loss such as `y.sum()` hands back an expanded scalar, whose storage is one number.
+    A loss such as `y.sum()` hands back an expanded scalar, whose storage is one number. `grad_output` belongs to
+    autograd, which may hand the same tensor to another branch, so that a backward may not write into it.
     """
     x = torch.linspace(-4.0, 4.0, 96, dtype=torch.float64)
+    faults: dict[str, list[str]] = {}
     try:
         dtype, result = _run(case, x.numpy())
         x = x.to(dtype)
@@ -256,18 +258,19 @@ def wrong_use_of_grad_output(case: Case) -> Iterator[Finding]:
             return
         usual_size = float(result.gradient.abs().nan_to_num(0.0).mean())
         relative, _, floor = _allowances(dtype, result.output.double().reshape(-1).numpy())
-        bad = []
         for what, given, upstream in _ways(x):
-            slope = _backward(call, given, upstream)
             expected = upstream * result.gradient
             allowed = relative * expected.abs() + (floor + 1e-9) * usual_size * upstream.abs()
-            if bool(((slope - expected).abs() > allowed).any()):
-                bad.append(what)
-    except SubjectError as error:
-        case.blocked.setdefault("wrong-gradient", f"backward with other values of grad_output: {error}")
-        return
-    if bad:
-        yield _misused(case, dtype, bad)
+            for fault in _faults(call, given, upstream, expected, allowed):
+                faults.setdefault(fault, []).append(what)
+        if case.runner.channels is None:
+            for fault, what in _faults_by_layout(call, x, result, relative, (floor + 1e-9) * usual_size):
+                faults.setdefault(fault, []).append(what)
+    except SubjectError as error:  # Of forward: what backward raises is a fault.
+        if not faults:
+            case.blocked.setdefault("wrong-gradient", f"backward with other values of grad_output: {error}")
+    if faults:
+        yield _misused(case, x, faults)
 
 
 def _ways(x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -275,29 +278,73 @@ def _ways(x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
     ramp = torch.linspace(-2.0, 3.0, x.numel(), dtype=x.dtype)
     strided = torch.stack([x, -x], dim=1)[:, 0]
     yield "grad_output is not 1", x, ramp
-    yield "grad_output is an expanded scalar, as from y.sum()", x, torch.full((), -1.5, dtype=x.dtype).expand(x.shape)
+    yield "grad_output is an expanded scalar (as from y.sum())", x, torch.full((), -1.5, dtype=x.dtype).expand(x.shape)
     yield "grad_output has strides", x, torch.stack([ramp, 7 * ramp], dim=1)[:, 0]
     yield "the input has strides", strided, torch.ones_like(x)
 
 
-def _backward(call: Call, x: Tensor, upstream: Tensor) -> Tensor:
+def _layouts(x: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor], Tensor]]:
+    """(what is unusual, how 96 numbers are arranged for the input, grad_output)."""
+    last = torch.channels_last
+    ramp = torch.linspace(-2.0, 3.0, x.numel(), dtype=x.dtype)
+    matrix, image = ramp.reshape(8, 12), ramp.reshape(2, 4, 3, 4)
+    yield "the input is transposed", lambda t: t.reshape(12, 8).t(), matrix
+    yield "grad_output is transposed", lambda t: t.reshape(12, 8), matrix.t()
+    yield "the input has four dimensions", lambda t: t.reshape(image.shape), image
+    yield "the input is channels_last", lambda t: t.reshape(image.shape).contiguous(memory_format=last), image
+    yield "grad_output is channels_last", lambda t: t.reshape(image.shape), image.contiguous(memory_format=last)
+
+
+def _faults_by_layout(call: Call, x: Tensor, flat: Result, relative: float, floor: float) -> Iterator[tuple[str, str]]:
+    """(fault, what is unusual) for inputs of several dimensions, whose gradient must be that of the flat input."""
+    assert flat.gradient is not None
+    for what, arrange, upstream in _layouts(x):
+        given = arrange(x)
+        try:
+            output = evaluate(call, given, gradient=False).output
+            alike = torch.allclose(output, arrange(flat.output), rtol=1e-3, atol=1e-5, equal_nan=True)
+        except (SubjectError, RuntimeError):
+            continue
+        if output.shape != given.shape or not alike:
+            continue  # Which shapes it takes, and with what values, is the business of `shape-change`.
+        expected = upstream * arrange(flat.gradient)
+        allowed = relative * expected.abs() + floor * upstream.abs()
+        yield from ((fault, what) for fault in _faults(call, given, upstream, expected, allowed))
+
+
+def _faults(call: Call, x: Tensor, upstream: Tensor, expected: Tensor, allowed: Tensor) -> Iterator[str]:
+    """What is wrong with the backward for one input and one grad_output, for which forward must run."""
     with guarded():
         leaf = x.detach().requires_grad_()  # Not a clone: that would be contiguous.
-        (slope,) = torch.autograd.grad(call(leaf), leaf, upstream)
-        return slope
+        output = call(leaf)
+        given = upstream.to(output.dtype).reshape(output.shape)
+        before = given.clone()
+    try:
+        with guarded():
+            (slope,) = torch.autograd.grad(output, leaf, given)
+    except SubjectError as error:
+        yield f"backward raises {error}"
+        return
+    if not torch.equal(given, before):
+        yield "backward overwrites grad_output"
+    near = (slope - expected).abs() <= allowed  # Not for NaN.
+    if bool((~near & expected.isfinite()).any()):
+        yield "not grad_output times the slope"
 
 
-def _misused(case: Case, dtype: torch.dtype, bad: list[str]) -> Finding:
-    name = format_of(dtype).name
+def _misused(case: Case, x: Tensor, faults: dict[str, list[str]]) -> Finding:
+    name = format_of(x.dtype).name
+    tested = len([*_ways(x)]) + (len([*_layouts(x)]) if case.runner.channels is None else 0)
+    listed = "; ".join(f"{fault} where {', '.join(ways)}" for fault, ways in faults.items())
     return Finding(
         "wrong-gradient",
         "fail",
         "gradient",
         name,
-        len(bad),
-        4,
-        f"{case.target} gradient, {name} on {case.device}: not grad_output times the slope where {'; '.join(bad)}.",
+        len({way for ways in faults.values() for way in ways}),
+        tested,
+        f"{case.target} gradient, {name} on {case.device}: {listed}.",
         case.device,
-        suggestion="multiply the slope by grad_output, element by element; a kernel that reads memory by address needs "
-        "`.contiguous()` of both tensors first",
+        suggestion="multiply the slope by grad_output, element by element and out of place (`.clone()` what is to be "
+        "written into); a kernel that reads memory by address needs `.contiguous()` of both tensors first",
     )

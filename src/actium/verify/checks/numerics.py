@@ -6,7 +6,7 @@ Stage: sweep → [checks] → certificate.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from actium.verify.sweep import Mask, Quantity
 
 _SPECIAL = (math.nan, -math.inf, math.inf)
 _Wrong = tuple[tuple[str, str, str], ...]  # input, got, expected
+_Pair = tuple[float | None, float | None]  # output, gradient
 _LANES = 67  # More than one vector and a tail, whatever the machine: kernels treat NaN differently in the two.
 
 
@@ -105,7 +106,7 @@ def nan_policy(case: Case) -> Iterator[Finding]:
     limits = {x: case.reference.limit(1 if x > 0 else -1) for x in _SPECIAL[1:]}
     for dtype in case.sweeps:
         try:
-            got = _at_special_inputs(case, dtype)
+            got = _at_special_inputs(case, dtype, limits)
         except SubjectError as error:
             case.blocked["nan-policy"] = f"NaN and infinite inputs: {error}"
             return
@@ -117,9 +118,7 @@ def nan_policy(case: Case) -> Iterator[Finding]:
         yield _policy_finding(case, name, dtypes, wrong)
 
 
-def _wrong(
-    got: dict[float, tuple[float | None, float | None]], limits: dict[float, float | None], index: int
-) -> _Wrong:
+def _wrong(got: Mapping[float, _Pair], limits: Mapping[float, float | None], index: int) -> _Wrong:
     """Special inputs whose result is not what it should be, as text, so that equal sets of formats compare equal."""
     wrong = []
     for x, pair in got.items():
@@ -130,21 +129,26 @@ def _wrong(
     return tuple(wrong)
 
 
-def _at_special_inputs(case: Case, dtype: torch.dtype) -> dict[float, tuple[float | None, float | None]]:
+def _at_special_inputs(case: Case, dtype: torch.dtype, limits: Mapping[float, _Pair]) -> dict[float, _Pair]:
     """What NaN and ±inf give, over several positions in a tensor; a wrong one wins over a right one."""
-    found: dict[float, tuple[float | None, float | None]] = {}
+    found: dict[float, _Pair] = {}
     for x in _SPECIAL:
         result = case.runner.run(torch.full((_LANES,), x, dtype=dtype))
-        found[x] = (_odd_one(result.output, x), _odd_one(result.gradient, x))
+        output, gradient = (math.nan, math.nan) if math.isnan(x) else limits[x]
+        found[x] = (_odd_one(result.output, output), _odd_one(result.gradient, gradient))
     return found
 
 
-def _odd_one(values: torch.Tensor | None, x: float) -> float | None:
+def _odd_one(values: torch.Tensor | None, expected: float | None) -> float | None:
+    """The value furthest from what is expected; any where nothing is."""
     if values is None:
         return None
     flat = values.double().reshape(-1)
-    unlike = ~torch.isnan(flat) if math.isnan(x) else torch.isnan(flat)
-    return float(flat[unlike][0]) if bool(unlike.any()) else float(flat[0])
+    if expected is None:
+        return float(flat[0])
+    same = torch.isnan(flat) if math.isnan(expected) else flat == expected
+    distance = torch.where(same, 0.0, (flat - expected).abs().nan_to_num(math.inf, posinf=math.inf))
+    return float(flat[int(distance.argmax())])
 
 
 def _same(got: float, expected: float) -> bool:

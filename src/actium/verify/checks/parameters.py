@@ -8,6 +8,7 @@ What becomes of the function when a parameter moves is judged in `parameter_valu
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -23,7 +24,7 @@ from actium.verify.encodings import hex_text
 from actium.verify.oracle import Floats, Oracle
 from actium.verify.subject import Runner, SubjectError, guarded
 from actium.verify.sweep import Mask
-from actium.verify.trial import INVISIBLE, MOST, Learnable, Trial, nearby
+from actium.verify.trial import INVISIBLE, MOST, WIDE, Learnable, Trial, nearby
 
 # Differences and exact slopes further apart than this are not of the same function.
 _NEAR = 2.0**-10
@@ -119,11 +120,13 @@ def wrong_parameter_gradient(case: Case, trial: Trial) -> Iterator[Finding]:
             judged += 1
             continue  # Whether it should be is the business of `dead-parameter`.
         for along in _directions(p):
-            slopes = trial.slopes(p, along)
+            got = gradient @ along.numpy()
+            slopes = _slopes(trial, p, along, got)
             exact = (trial.cotangents * slopes).sum(axis=1)
             judged += int((~np.isnan(exact)).any())
-            got = gradient @ along.numpy()
             wrong = _disagree(trial, p, slopes, exact, got)
+            if _overflows(case, trial, p, wrong & ~np.isfinite(got)):
+                wrong &= np.isfinite(got)
             if wrong.any():
                 wrong, exact = _exactly(case, trial, p, along, wrong, exact, got)
             if wrong.any():
@@ -148,7 +151,37 @@ def _disagree(trial: Trial, p: Learnable, slopes: Floats, exact: Floats, got: Fl
     # The usual size is that of what is judged: of the differences, some may be unknown.
     allowed = _allowed(trial, p, weighed + trial.usual_size(got))
     with np.errstate(invalid="ignore"):
-        return np.isfinite(got) & ~np.isnan(exact) & (np.abs(got - exact) > allowed)
+        off = np.isfinite(got) & ~np.isnan(exact) & (np.abs(got - exact) > allowed)
+    return off | _is_lost(trial, exact, got)
+
+
+def _slopes(trial: Trial, p: Learnable, along: Tensor, got: Floats) -> Floats:
+    """Differences as good as they must be: that a derivative is finite is known where its digits are not."""
+    slopes, lost = trial.slopes(p, along), ~np.isfinite(got)
+    if lost.any():
+        slopes[lost] = trial.slopes(p, along, rough=True)[lost]
+    return slopes
+
+
+def _is_lost(trial: Trial, exact: Floats, got: Floats) -> Mask:
+    """NaN or inf where the output and its derivative are far from overflow."""
+    largest = torch.finfo(torch.float64 if trial.precision is WIDE else torch.float32).max / 16
+    with np.errstate(invalid="ignore"):
+        room = np.abs(trial.at_rest).max(axis=1) < largest
+        return ~np.isfinite(got) & room & (np.abs(exact) < largest)
+
+
+def _overflows(case: Case, trial: Trial, p: Learnable, lost: Mask) -> bool:
+    """Whether float32 loses the gradient nearer to the origin: `parameter-gradient-overflow` judges that."""
+    nearer = np.abs(trial.x) < np.abs(trial.x[lost]).min(initial=np.inf)
+    if not trial.elementwise or not lost.any() or not nearer.any():
+        return False
+    try:
+        gradients = Trial(case.runner, True, torch.float32).gradients_at(np.flatnonzero(nearer))
+    except SubjectError:
+        return False  # Which dtypes it takes is the business of `dtype-leak`.
+    gradient = gradients[trial.parameters.index(p)]
+    return gradient is not None and not np.isfinite(gradient).all()
 
 
 def _exactly(
@@ -184,9 +217,13 @@ def _oracle(case: Case, p: Learnable) -> Oracle | None:
 
 
 def _wrong_finding(case: Case, trial: Trial, p: Learnable, wrong: Mask, exact: Floats, got: Floats) -> Finding:
-    at = int(np.argmax(np.where(wrong, np.abs(got - exact) / (np.abs(exact) + trial.usual_size(exact)), -1.0)))
+    lost = wrong & ~np.isfinite(got)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.abs(got - exact) / (np.abs(exact) + trial.usual_size(exact))
+    rank = np.where(lost, -np.abs(trial.x), -np.inf) if lost.any() else np.where(wrong, off, -1.0)
+    at = int(np.argmax(rank))
     weight = trial.cotangents[at, 0] if trial.width == 1 and trial.elementwise else 1.0
-    x, was, should = (float(v) for v in (trial.x[at], got[at] / weight, exact[at] / weight))
+    x, was, should = (float(v) for v in (trial.x[at], got[at] / weight, exact[at] / weight + 0.0))
     where = f"worst at x = {number(x)}: " if trial.elementwise else "for instance "
     bad = [
         f"the gradient of {p.name} is not the derivative for {int(wrong.sum())} of {len(exact)} inputs in "
@@ -196,6 +233,8 @@ def _wrong_finding(case: Case, trial: Trial, p: Learnable, wrong: Mask, exact: F
         "derive the backward from the forward, multiply by grad_output, and sum over every dimension that the "
         "parameter does not have; or let autograd do it"
     )
+    if lost.any():
+        fix = "give a branch that is not selected a harmless argument first: where(c, f(where(c, x, 1)), g(x))"
     dtype = str(trial.dtype).removeprefix("torch.")
     made = case_finding(case, "wrong-parameter-gradient", "fail", dtype, bad, len(exact), fix, f"parameter:{p.name}")
     worst = Worst(x, hex_text(x), was, should, float("nan")) if trial.elementwise else None
@@ -203,27 +242,35 @@ def _wrong_finding(case: Case, trial: Trial, p: Learnable, wrong: Mask, exact: F
 
 
 def _wrong_sum(case: Case, trial: Trial, p: Learnable, gradient: Floats) -> Iterator[Finding]:
-    """The gradient over a whole tensor must be the sum of those of its elements."""
-    chosen = trial.inner & np.isfinite(gradient).all(axis=1)
-    if not trial.elementwise or chosen.sum() < 2:
+    """The gradient over a whole tensor must be the sum of those of its elements, however they lie in it."""
+    chosen = np.flatnonzero(trial.inner & np.isfinite(gradient).all(axis=1))
+    if not trial.elementwise or len(chosen) < 2:
         return
-    got = trial.summed(chosen)[trial.parameters.index(p)]
-    exact = gradient[chosen].sum(axis=0)
-    size = np.abs(gradient[chosen]).sum(axis=0)
-    off = (
-        np.ones(1, dtype=np.bool_)
-        if got is None
-        else ~(np.abs(got - exact) <= _allowed(trial, p, size, int(chosen.sum())))
+    # Of others the elements may depend on the number of channels, which an image has and a flat tensor does not.
+    fixed = p.tensor.numel() in (1, trial.width)
+    whole = chosen[: len(chosen) // 8 * 8 if fixed else 0]
+    sums = itertools.chain(
+        [(chosen, "", trial.summed(chosen))],
+        ((whole, f" in {how}", found) for how, found in trial.summed_in_images(whole)),
     )
-    if off.any():
-        at = int(np.argmax(off))
-        shown = "None" if got is None else number(float(got[at]))
-        bad = [
-            f"the gradient of {p.name} over {int(chosen.sum())} inputs is {shown}, while those of the inputs one by "
-            f"one add up to {number(float(exact[at]))}"
-        ]
-        fix = "sum the gradient over every dimension that the parameter does not have: no mean, and no element left out"
-        yield _about(case, "wrong-parameter-gradient", "fail", p, bad, fix)
+    for samples, how, found in sums:
+        got = found[trial.parameters.index(p)]
+        exact, size = gradient[samples].sum(axis=0), np.abs(gradient[samples]).sum(axis=0)
+        allowed = _allowed(trial, p, size, len(samples))
+        off = np.ones(1, dtype=np.bool_) if got is None else ~(np.abs(got - exact) <= allowed)
+        if off.any():
+            at = int(np.argmax(off))
+            shown = "None" if got is None else number(float(got[at]))
+            bad = [
+                f"the gradient of {p.name} over {len(samples)} inputs{how} is {shown}, while those of the inputs one "
+                f"by one add up to {number(float(exact[at]))}"
+            ]
+            fix = (
+                "sum the gradient over every dimension that the parameter does not have: no mean, and no element left "
+                "out; a kernel that reads memory by address needs `.contiguous()` first"
+            )
+            yield _about(case, "wrong-parameter-gradient", "fail", p, bad, fix)
+            return
 
 
 # --- Does it do anything? -----------------------------------------------------------------------------------
