@@ -7,7 +7,9 @@ TORCH_INDEX ?=
 WORKERS ?= 2
 FORMULA ?= x * tanh(log(1 + exp(x)))
 # tables.py comes last: it writes what the others measured into README.md.
-BENCHMARKS ?= $(addprefix benchmarks/,accuracy.py overhead.py startup.py speed.py bandwidth.py channels.py floor.py tables.py)
+# A colon stands for the space before an argument.
+BENCHMARKS ?= $(addprefix benchmarks/,accuracy.py overhead.py startup.py speed.py speed.py:--full bandwidth.py channels.py \
+	gated.py floor.py tables.py)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,8 +66,9 @@ layers: $(READY) ## import-linter: imports only go down
 unit: $(READY) ## pytest: tests and doctests
 	$(BIN)/pytest -n $(WORKERS)
 
-bench: $(READY) ## run the benchmarks (choose with BENCHMARKS="benchmarks/a.py benchmarks/b.py")
-	@set -e; for script in $(BENCHMARKS); do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
+bench: $(READY) ## run the benchmarks (choose with BENCHMARKS="benchmarks/a.py benchmarks/b.py:--quick")
+	@set -e; for each in $(BENCHMARKS); do \
+		set -- $$(echo "$$each" | tr : ' '); echo "$(BIN)/python $$*"; $(BIN)/python "$$@"; done
 
 clean: ## remove the environment and everything that the tools left behind
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

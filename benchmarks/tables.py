@@ -170,8 +170,8 @@ def startup() -> str:
     start, call = newest("startup"), newest("overhead")
     lines = ["| what | seconds |", "|---|---|"]
     lines += [f"| {name} | {seconds:.3f} |" for name, seconds in start["results"].items()]
-    ratios = [f"{what.split(',')[0]} {values['ratio']:.2f}×" for what, values in call["results"].items()]
-    note = f"One call at 64 elements, against PyTorch's: {', '.join(ratios)}."
+    ratios = [f"{what.split(',')[0]} {1 / values['ratio']:.2f}×" for what, values in call["results"].items()]
+    note = f"One call at 64 elements, PyTorch's time divided by ours: {', '.join(ratios)}."
     scripts = "`benchmarks/startup.py` and `benchmarks/overhead.py`"
     return "\n".join(lines) + f"\n\n{note} Measured {measured_on(start)}, by {scripts}."
 
