@@ -288,3 +288,21 @@ def test_every_entry_says_where_it_comes_from(name):
 def test_reading_the_catalogue_loads_no_torch():
     code = "import sys; from actium.catalogue import ENTRIES; len(ENTRIES); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["isru", "isrlu"])
+@pytest.mark.parametrize("alpha", [1e-30, 1e-20, 1e-9, 1e-4, 0.3, 1.0, 7.0, 1e6, 1e20])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_slope_of_isru_in_alpha_does_not_cancel(name, alpha, dtype):
+    """−½·x³/(1 + alpha·x²)^1.5, in which the parameter's share is far below an ulp of the value."""
+    size = torch.logspace(-12, 12, 49, dtype=dtype)
+    x = torch.cat([-size, size])
+    a = torch.full_like(x, alpha).requires_grad_()
+    (slope,) = torch.autograd.grad(get(name).activation()(x[None], a, channel_dim=1).sum(), a)
+    x, a = x.double(), a.detach().double()
+    exact = -0.5 * (x / torch.sqrt(1 + a * x * x)) ** 3
+    exact = torch.where(x < 0, exact, 0.0) if name == "isrlu" else exact
+    info = torch.finfo(dtype)
+    known = (exact == 0) | ((exact.abs() >= info.tiny) & (exact.abs() <= info.max))
+    assert known.sum() > 30
+    torch.testing.assert_close(slope.double()[known], exact[known], rtol=16 * info.eps, atol=0)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flint import ctx
 
-from actium.symbolic.balls import constant_value, evaluate, is_regular
+from actium.symbolic import balls
+from actium.symbolic.balls import constant_value, evaluate, exclusive, is_regular
 from actium.symbolic.graph import Node, const, op, parameter, variable, where
+from actium.symbolic.limits import limit
 from actium.symbolic.parse import parse
+from actium.verify.oracle import Oracle, Table
 
 X, P = variable("x"), parameter("p")
 
@@ -70,3 +80,82 @@ def test_regular_points():
     assert not is_regular(op("sqrt", X), {X: 0.0})  # finite, with an infinite slope
     assert not is_regular(op("pow", X, const(1.5)), {X: 0.0})  # finite slope, infinite curvature
     assert is_regular(op("log", X + P), {X: 0.0, P: 1.0})
+
+
+def together(*functions):
+    """Run each in a thread of its own, and raise what any of them raised."""
+    with ThreadPoolExecutor(len(functions)) as pool:
+        for done in [pool.submit(f) for f in functions]:
+            done.result()
+
+
+def test_threads_do_not_compute_at_each_others_precision(monkeypatch):
+    seen, real = [], balls._ball
+
+    def slow(node, args, values, arb, precision):
+        time.sleep(1e-4)  # another thread's turn, if it may have one
+        seen.append((ctx.prec, precision))
+        return real(node, args, values, arb, precision)
+
+    monkeypatch.setattr(balls, "_ball", slow)
+    root = op("max", X / 3.0, const(-1.0)) + op("exp", X)
+    together(*(functools.partial(evaluate, root, {X: 1.0}, p) for p in (64, 128, 2200)))
+    assert {p for _, p in seen} == {64, 128, 2200}
+    assert all(used == wanted for used, wanted in seen)
+    assert ctx.prec == 53
+
+
+def test_the_oracle_and_lowering_take_turns():
+    oracle = Oracle(parse("exp(x) * sin(x)"))
+    points = [k / 64 for k in range(-640, 640)]
+    alone, before = oracle.table(points), sys.getswitchinterval()
+    limits: list[float | None] = []
+
+    def lower():
+        limits.extend(limit(parse("x / (1 + abs(x))").root, X, sign, {}) for sign in [1.0, -1.0] * 100)
+
+    sys.setswitchinterval(1e-5)
+    try:
+        tables: list[Table] = []
+        together(*[lambda: tables.append(oracle.table(points))] * 2, lower)
+    finally:
+        sys.setswitchinterval(before)
+    assert limits == [1.0, -1.0] * 100
+    for table in tables:
+        assert table.value.tolist() == alone.value.tolist()
+        assert table.slope.tolist() == alone.slope.tolist()
+    assert ctx.prec == 53
+
+
+def test_the_precision_is_given_back_after_an_error():
+    @exclusive
+    def fails():
+        ctx.prec = 77
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        fails()
+    assert ctx.prec == 53
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_does_not_wait_for_a_thread_that_it_does_not_have():
+    holds, over = threading.Event(), threading.Event()
+
+    @exclusive
+    def hold():
+        holds.set()
+        over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holds.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends a child that waits
+        os._exit(int(constant_value(const(2.0)) != 2.0))
+    status = os.waitpid(child, 0)[1]
+    over.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0

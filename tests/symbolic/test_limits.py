@@ -39,6 +39,17 @@ LIMITS = [
     ("log(1 + x**2)", INF, INF),
     ("sin(x)", None, None),
     ("x * sin(x)", None, None),
+    ("sin(2 * pi * x)", None, None),  # these are constant at integers, and so at all large doubles
+    ("x * sin(2 * pi * x)", None, None),
+    ("cos(2 * pi * x)", None, None),
+    ("sin(200 * pi * x)", None, None),
+    ("x - floor(x)", None, None),
+    ("x * (x - floor(x))", None, None),
+    ("floor(x) / x", 1.0, 1.0),
+    ("x + sin(2 * pi * x)", -INF, INF),
+    ("x * (2 + cos(2 * pi * x))", -INF, INF),
+    ("tanh(x * (2 + sin(2 * pi * x)))", -1.0, 1.0),
+    ("x**3 - x**2 * x", 0.0, 0.0),
     ("log(x)", None, INF),
     ("sqrt(x)", None, INF),
 ]
@@ -56,6 +67,16 @@ def test_limit_depends_on_the_parameters():
     assert limit(root, X, 1.0, {beta: 2.0}) == INF
     assert limit(root, X, 1.0, {beta: -2.0}) == -INF
     assert limit(root, X, 1.0, {beta: 0.0}) == 0.0
+
+
+def test_a_periodic_factor_leaves_a_limit_of_0():
+    root = parse("sin(2 * pi * x) / x").root
+    assert limit(root, X, 1.0, {}) == limit(root, X, -1.0, {}) == 0.0
+
+
+def test_a_power_that_is_real_at_integers_only_has_no_limit():
+    assert limit(op("pow", const(-2.0), X), X, 1.0, {}) is None
+    assert limit(op("pow", const(2.0), X), X, 1.0, {}) == INF
 
 
 def run(root, *values: float, target="torch") -> list[float]:
@@ -102,6 +123,8 @@ def test_a_comparison_that_swallows_nan_is_guarded():
         (where(op("not", X > 0.0), X, const(1.0)), False),
         (where(X > 0.0, X, -X), True),
         (op("floor", X) * const(2.0), True),
+        (op("sign", X), True),
+        (2.0 * op("sign", X + 1.0) + 1.0, True),
     ],
 )
 def test_nan_sources(node, passes):

@@ -6,13 +6,15 @@ import math
 import string
 
 import pytest
+import torch
 from flint import arb, ctx
 from identities import agree
 
+import actium
 from actium.symbolic import limits
 from actium.symbolic.balls import evaluate
 from actium.symbolic.derivative import differentiate
-from actium.symbolic.graph import COMPARISONS, LOGICAL, Node, op, parameter
+from actium.symbolic.graph import COMPARISONS, LOGICAL, Node, const, op, parameter, where
 from actium.symbolic.primitives import PRIMITIVES
 
 A, B, C = OPERANDS = tuple(parameter(n) for n in "abc")
@@ -133,6 +135,10 @@ def test_limits_know_every_operator_that_a_lowered_graph_can_hold():
         ("clamp", (1.0, -1.0, 1.0), 0, 1.0),
         ("clamp", (1.5, -1.0, 1.0), 2, 1.0),
         ("clamp", (-1.5, -1.0, 1.0), 1, 1.0),
+        ("clamp", (0.0, 2.0, 1.0), 0, 0.0),  # bounds in the wrong order: the upper one wins
+        ("clamp", (0.0, 2.0, 1.0), 1, 0.0),
+        ("clamp", (0.0, 2.0, 1.0), 2, 1.0),
+        ("clamp", (3.0, 2.0, 1.0), 2, 1.0),
     ],
 )
 def test_slopes_at_kinks_are_pytorchs(name, at_kink, wrt, expected):
@@ -143,3 +149,46 @@ def test_slopes_at_kinks_are_pytorchs(name, at_kink, wrt, expected):
 def test_power_of_zero_has_no_nan_slope_in_the_exponent():
     assert float(at(differentiate(op("pow", A, B), B), (0.0, 2.5)).mid()) == 0.0
     assert math.isfinite(float(at(differentiate(op("pow", A, B), A), (0.0, 2.5)).mid()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (2.0, 1.0), (1.0, -1.0), (0.5, 3.0)])
+def test_clamp_is_pytorchs_whatever_the_order_of_the_bounds(low, high, dtype):
+    clamp = actium.activation(lambda x, lo=actium.learnable(0.0), hi=actium.learnable(1.0): torch.clamp(x, lo, hi))
+
+    def made(f):
+        x, lo, hi = (
+            torch.tensor(v, dtype=dtype, requires_grad=True) for v in ([-3.0, -1.0, 0.0, 1.5, 2.0, 9.0], [low], [high])
+        )
+        y = f(x, lo, hi)
+        return y, *torch.autograd.grad(y.sum(), (x, lo, hi))
+
+    for got, wanted in zip(made(clamp), made(torch.clamp), strict=True):
+        assert got.tolist() == wanted.tolist()
+
+
+def test_clamp_between_numbers_in_the_wrong_order_is_the_upper_one():
+    assert actium.formula("clamp(x, 2, 1)")(torch.tensor([0.0, 1.5, 3.0])).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_clamp_between_numbers_in_order_asks_nothing_of_them():
+    low, high = const(-1.0), const(6.0)
+    assert PRIMITIVES["clamp"].expand(A, low, high) is where(A > high, high, where(A < low, low, A))
+    assert differentiate(op("clamp", A, low, high), A) is where(A > high, const(0.0), where(A < low, 0.0, 1.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("text", ["2 * sign(x) + 1", "abs(x)"])
+def test_nan_comes_out_of_sign_as_value_and_as_slope(text, dtype):
+    x = torch.tensor([math.nan, -2.0, 3.0], dtype=dtype, requires_grad=True)
+    y = actium.formula(text)(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    assert y.isnan().tolist() == slope.isnan().tolist() == [True, False, False]
+
+
+def test_sign_keeps_the_values_and_slopes_of_torch():
+    sign = actium.formula("sign(x)")
+    x = torch.tensor([-math.inf, -2.0, -0.0, 0.0, 1e-45, math.inf])
+    for y in (sign(x), sign(x.double()), torch.vmap(sign)(x)):
+        assert y.tolist() == torch.sign(x).tolist()
+    assert torch.func.grad(lambda x: sign(x).sum())(x).tolist() == [0.0] * 6

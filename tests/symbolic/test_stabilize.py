@@ -7,7 +7,9 @@ import pytest
 import torch
 from identities import BETA, X, disagreements, fp16_points, worst_error
 
+import actium
 from actium.symbolic import stabilize as s
+from actium.symbolic.derivative import differentiate
 from actium.symbolic.graph import Formula, Node, const, div, mul, op, parameter, rebuild, remake, where
 from actium.symbolic.parse import parse
 
@@ -46,6 +48,9 @@ def mish_slope(x):
 
 
 GATE = op("tanh_softplus", X)
+SCALED_ROOT = op("sqrt", 1.0 + BETA * op("square", X))
+PLAIN_ISRU = op("isru", X * BETA) / BETA
+SCALED_ISRU = op("isru", op("sqrt", BETA) * X) / op("sqrt", BETA)
 
 # (rule, formula that it must rewrite, the function in float64 by an independent form)
 CASES = [
@@ -109,6 +114,13 @@ CASES = [
     (s._root_rules, "sqrt(1 + x**2)", lambda x: torch.sqrt(1 + x * x)),
     (s._root_rules, "sqrt(1 + 3 * x**2)", lambda x: torch.sqrt(1 + 3 * x * x)),
     (s._root_rules, op("rsqrt", 1.0 + op("square", X)), lambda x: 1 / torch.sqrt(1 + x * x)),
+    (s._root_rules, "sqrt(1 + pi * x**2)", lambda x: torch.sqrt(1 + torch.pi * x * x)),
+    (s._root_rules, "sqrt(1 + tanh(x)**2 * x**2)", lambda x: torch.sqrt(1 + (torch.tanh(x) * x) ** 2)),
+    (s._root_rules, "sqrt(1 + exp(x) * x**2)", lambda x: torch.sqrt(1 + torch.exp(x) * x * x)),
+    (s._root_rules, SCALED_ROOT, lambda x: torch.sqrt(1 + 0.3 * x * x)),
+    (s._root_rules, div(X, s.stabilize_node(SCALED_ROOT)), lambda x: x / torch.sqrt(1 + 0.3 * x * x)),
+    (s._isru_rules, differentiate(SCALED_ISRU, BETA), lambda x: -0.5 * x**3 / (1 + 0.3 * x * x) ** 1.5),
+    (s._isru_rules, differentiate(PLAIN_ISRU, BETA), lambda x: -0.3 * x**3 / (1 + (0.3 * x) ** 2) ** 1.5),
     (s._where_rules, where(X > 0.0, where(X > 0.0, X, op("exp", X)), -X), torch.abs),
     (s._where_rules, where(X > 0.0, X, where(X > 0.0, op("exp", X), -X)), torch.abs),
     (s.cancel_rules, mul(BETA, mul(op("tanh", X), div(const(1.0), BETA))), torch.tanh),
@@ -241,3 +253,46 @@ def test_inputs_and_parameters_are_kept():
     new = s.stabilize(formula)
     assert (new.inputs, new.parameters) == (formula.inputs, formula.parameters)
     assert new.root is op("softplus", beta * X)
+
+
+@pytest.mark.parametrize(
+    "text", ["sqrt(1 + x*x*x)", "sqrt(1 + -2 * x**2)", "sqrt(1 + (1 - pi) * x**2)", "sqrt(1 + abs(x) * x**2)"]
+)
+def test_a_root_of_what_need_not_be_positive_stays(text):
+    """√|x| would be real everywhere, but its slope is infinite at 0."""
+    assert not any(n.op in ("hypot1", "where") for n in s.stabilize(parse(text)).nodes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_root_of_a_cube_is_real_below_0(dtype):
+    x = torch.tensor([-0.9, -0.5, 0.0, 2.0], dtype=dtype, requires_grad=True)
+    y = actium.formula("sqrt(1 + x*x*x)")(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    exact = torch.sqrt(1 + x.detach().double() ** 3)
+    torch.testing.assert_close(y.double(), exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(slope.double(), 1.5 * x.detach().double() ** 2 / exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("a", [-0.5, 0.0, 1e-9, 0.7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_parameter_under_a_root_may_have_any_sign(a, dtype):
+    root = actium.activation(lambda x, a=actium.learnable(-0.5): torch.sqrt(1 + a * x**2))
+    x = torch.tensor([1.0, 0.5, -0.25], dtype=dtype, requires_grad=True)
+    p = torch.tensor([a], dtype=dtype, requires_grad=True)
+    y = root(x, p)
+    slopes = torch.autograd.grad(y.sum(), (x, p))
+    eager = torch.func.grad(lambda x, p: root(x, p).sum(), (0, 1))(x.detach(), p.detach())
+    x2, p2 = (t.detach().double().requires_grad_() for t in (x, p))
+    exact = torch.sqrt(1 + p2 * x2**2)
+    wanted = torch.autograd.grad(exact.sum(), (x2, p2))
+    torch.testing.assert_close(y.double(), exact, rtol=1e-6, atol=0)
+    for got in (slopes, eager):
+        for g, w in zip(got, wanted, strict=True):
+            torch.testing.assert_close(g.double(), w, rtol=1e-6, atol=1e-12)
+
+
+def test_a_parameter_under_a_root_costs_no_range():
+    isru = actium.formula("x / sqrt(1 + a * x**2)", a=1.0)
+    far = torch.tensor([1e25, -1e30])
+    assert isru(far, 0.25).tolist() == [2.0, -2.0]  # not 0: x² is infinite
+    assert isru(far, 0.0).tolist() == far.tolist()

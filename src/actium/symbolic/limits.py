@@ -6,6 +6,7 @@ Most graphs need nothing; x/(1+|x|) is inf/inf = NaN there and gets one extra se
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,32 +16,65 @@ import numpy as np
 from actium.symbolic.balls import evaluate
 from actium.symbolic.graph import Node, const, op, substitute, walk, where
 
-# Exponents k of the arguments ±2^k at which growth is judged; the last finite two decide.
+# Exponents k of the arguments ±√s·2^k at which growth is judged; for each s the last finite two decide.
+# A periodic function looks constant at multiples of its period, which all large 2^k are of 1. So what can be periodic
+# has to tend to the same along √2·2^k and √3·2^k. These are numbers of 1300 bits: every large double is an integer.
 _PROBES = (40, 80, 160, 1000)
+_SQUARES = (1, 2, 3)
+_PERIODIC = frozenset({"sin", "cos", "floor"})
+_BITS = 1300
 # Where a finite stand-in replaces an infinite input: 1/x is below an ulp of 1 there, and x² does not overflow.
 FAR = 2.0**60
 
 
 def limit(root: Node, x: Node, sign: float, values: Mapping[Node, float]) -> float | None:
     """The limit of a graph for x → sign·inf, ±inf included; None if there is none or it cannot be told."""
-    seen = [v for k in _PROBES if (v := _probe(root, x, sign * 2.0**k, values)) is not None]
+    first: float | None = None
+    for square in _SQUARES if _may_be_periodic(root) else _SQUARES[:1]:
+        found = _tendency(root, x, sign, square, values)
+        if found is None or (first is not None and not _same(found, first)):
+            return None
+        first = found if first is None else first
+    return first
+
+
+def _may_be_periodic(root: Node) -> bool:
+    """Whether it may oscillate for ever; (−2)^x is a number at integers only."""
+    return any(n.op in _PERIODIC or (n.op == "pow" and not n.args[1].is_const) for n in walk(root))
+
+
+def _tendency(root: Node, x: Node, sign: float, square: int, values: Mapping[Node, float]) -> float | None:
+    """What a graph tends to along the arguments sign·√square·2^k; None if that cannot be told."""
+    seen = [v for k in _PROBES if (v := _probe(root, x, sign, square, k, values)) is not None]
     if len(seen) < 2:
         return None
     before, last = seen[-2], seen[-1]
-    size = abs(before)
-    if abs(last - before) <= 1e-9 * (size if size > 1 else 1):
+    if _same(last, before):
         return 0.0 if abs(last) < 1e-11 else float(last)
-    if abs(last) > 1.4 * size and abs(last) > 20 and (last > 0) == (before > 0):
+    if abs(last) > 1.4 * abs(before) and abs(last) > 20 and (last > 0) == (before > 0):
         return math.inf if last > 0 else -math.inf
     return None
 
 
-def _probe(root: Node, x: Node, at: float, values: Mapping[Node, float]) -> Any | None:
+def _same(a: Any, b: Any) -> bool:
+    size = abs(b)
+    return a == b or bool(abs(a - b) <= 1e-9 * (size if size > 1 else 1))
+
+
+def _probe(root: Node, x: Node, sign: float, square: int, k: int, values: Mapping[Node, float]) -> Any | None:
     """The value as an exact number, which may lie far beyond a double: e^(2^160) has to be told from e^(2^80)."""
-    ball = evaluate(root, {**values, x: at}, precision=2200)
+    ball = evaluate(root, {**values, x: _argument(sign, square, k)}, precision=2200)
     if not ball.is_finite() or ball.rad() > abs(ball.mid()) * 1e-6 + 1e-12:
         return None
     return ball.mid()
+
+
+@functools.cache
+def _argument(sign: float, square: int, k: int) -> Any:
+    """Sign·√square·2^k, the root cut off, as an exact ball."""
+    from flint import arb
+
+    return arb((int(sign) * math.isqrt(square << 2 * _BITS), k - _BITS))  # a significand and an exponent
 
 
 def guard(root: Node, exact: Node, x: Node, values: Mapping[Node, float]) -> Node:

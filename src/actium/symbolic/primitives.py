@@ -16,7 +16,7 @@ from typing import Any
 
 from actium.symbolic import expansions as ex
 from actium.symbolic import midrange as mid
-from actium.symbolic.graph import Node, const, neg, op, power, where
+from actium.symbolic.graph import Node, const, neg, number_of, op, power, where
 
 Ball = Any  # flint.arb; the package is imported only where balls are made.
 
@@ -180,13 +180,25 @@ def _extremum_derivative(wins: str) -> Callable[..., tuple[Node, ...]]:
     return rule
 
 
+def _crossed(lo: Node, hi: Node) -> Node | None:
+    """The condition that the bounds of a clamp are in the wrong order; None if they are known not to be."""
+    return None if lo.is_const and hi.is_const and number_of(lo) <= number_of(hi) else op("gt", lo, hi)
+
+
+def _clamp(x: Node, lo: Node, hi: Node) -> Node:
+    """min(max(x, lo), hi): of bounds in the wrong order the upper one wins, as in torch."""
+    crossed = _crossed(lo, hi)
+    bottom = lo if crossed is None else where(crossed, hi, lo)
+    return where(op("gt", x, hi), hi, where(op("lt", x, lo), bottom, x))
+
+
 def _clamp_derivative(x: Node, lo: Node, hi: Node, _y: Node) -> tuple[Node, ...]:
-    one, zero = const(1.0), const(0.0)
-    above, below = op("gt", x, hi), op("lt", x, lo)
+    above, below, crossed = op("gt", x, hi), op("lt", x, lo), _crossed(lo, hi)
+    low, high = (_ONE, _ZERO) if crossed is None else (where(crossed, _ZERO, _ONE), where(crossed, _ONE, _ZERO))
     return (
-        where(above, zero, where(below, zero, one)),
-        where(above, zero, where(below, one, zero)),
-        where(above, one, zero),
+        where(above, _ZERO, where(below, _ZERO, _ONE)),
+        where(above, _ZERO, where(below, low, _ZERO)),
+        where(above, _ONE, where(below, high, _ZERO)),
     )
 
 
@@ -214,7 +226,8 @@ def _arithmetic(P: type[Primitive]) -> list[Primitive]:
           infix="-"),
         P("abs", 1, "torch.abs({0})", "__builtin_fabsf({0})", r"\left|{0}\right|",
           derivative=lambda u, y: (op("sign", u),), expand=lambda u: where(u > 0.0, u, neg(u))),
-        P("sign", 1, "torch.sign({0})", "act_sign({0})", r"\operatorname{{sign}}({0})",
+        # torch.sign(NaN) is 0.
+        P("sign", 1, "torch.where({0} == {0}, torch.sign({0}), {0})", "act_sign({0})", r"\operatorname{{sign}}({0})",
           derivative=lambda u, y: (_ZERO,), expand=lambda u: where(u > 0.0, _ONE, where(u < 0.0, const(-1.0), u))),
         P("square", 1, "({0} * {0})", "({0} * {0})", "{0}^2", lambda u: u * u, lambda u, y: (2 * u,),
           lambda u, y: (2.0 * u,)),
@@ -231,7 +244,7 @@ def _arithmetic(P: type[Primitive]) -> list[Primitive]:
         P("max", 2, None, "act_max({0}, {1})", r"\max({0}, {1})", derivative=_extremum_derivative("gt"),
           expand=lambda a, b: ex.average_at_ties(a, b, larger=True)),
         P("clamp", 3, None, None, r"\operatorname{{clamp}}({0}, {1}, {2})", derivative=_clamp_derivative,
-          expand=lambda x, lo, hi: where(op("gt", x, hi), hi, where(op("lt", x, lo), lo, x))),
+          expand=_clamp),
         P("floor", 1, "torch.floor({0})", "act_floor({0})", r"\lfloor {0} \rfloor", lambda u: u.floor(),
           lambda u, y: (0,), lambda u, y: (_ZERO,)),
     ]  # fmt: skip

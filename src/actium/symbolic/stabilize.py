@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
+from actium.symbolic.balls import constant_value
 from actium.symbolic.graph import (
     Formula,
     Node,
@@ -23,6 +24,7 @@ from actium.symbolic.graph import (
     op,
     rebuild,
     remake,
+    walk,
     where,
 )
 from actium.symbolic.products import cancel_rules, factor_rules
@@ -241,6 +243,9 @@ def _root_rules(node: Node) -> Node | None:
     """sqrt(1+t²) → hypot1(t), whose square cannot overflow; also under a quotient."""
     if node.op == "rsqrt":
         return div(const(1.0), op("sqrt", node.args[0]))
+    if node.op == "div" and node.args[1].op == "where" and node.args[1].args[1].op == "hypot1":
+        condition, a, b = node.args[1].args  # outside, each quotient can be rewritten further
+        return where(condition, div(node.args[0], a), div(node.args[0], b))
     if node.op != "sqrt":
         return None
     split = _split_one(node.args[0])
@@ -251,8 +256,45 @@ def _root_rules(node: Node) -> Node | None:
         return op("hypot1", t.args[0])
     if t.op == "mul":
         for a, b in (t.args, t.args[::-1]):
-            if b.op == "square" and (not a.is_const or number_of(a) > 0):
-                return op("hypot1", op("sqrt", a) * b.args[0])
+            better = _root_of_scaled(a, b.args[0]) if b.op == "square" else None
+            if better is not None:
+                return better
+    return None
+
+
+def _root_of_scaled(a: Node, t: Node) -> Node | None:
+    """sqrt(1+a·t²) as hypot1(√a·t) where a is positive. √a of any other factor is NaN, or its slope at 0 infinite."""
+    if a.op == "square":
+        return op("hypot1", a.args[0] * t)
+    if a.op == "exp":
+        return op("hypot1", op("exp", 0.5 * a.args[0]) * t)
+    leaves = {n.op for n in walk(a)} & {"input", "param"}
+    if not leaves:
+        positive = (number_of(a) if a.is_const else constant_value(a)) > 0
+        return op("hypot1", op("sqrt", a) * t) if positive else None
+    if leaves == {"param"}:
+        # Not a·t², which is 0·inf at a = 0.
+        return where(op("gt", a, const(0.0)), op("hypot1", op("sqrt", a) * t), op("sqrt", 1.0 + a * t * t))
+    return None
+
+
+def _isru_rules(node: Node) -> Node | None:
+    """(isru′(u)·x·q − f·q)/r → −q·r·f³ for u = r·x and f = isru(u)/r: two terms that nearly cancel where u is small.
+
+    This is the slope of f in a parameter of r, and q that of r.
+    """
+    if node.op != "div" or node.args[0].op != "sub":
+        return None
+    (first, second), r = node.args[0].args, node.args[1]
+    pairs = (second.args, second.args[::-1]) if second.op == "mul" else ()
+    for f, q in (*pairs, (second, const(1.0))):
+        u = f.args[0].args[0] if f.op == "div" and f.args[1] is r and f.args[0].op == "isru" else None
+        if u is None or u.op != "mul" or r not in u.args:
+            continue
+        x = u.args[0] if u.args[1] is r else u.args[1]
+        slope = (1.0 / op("hypot1", u)) / (1.0 + op("square", u))
+        if first is mul(slope, mul(x, q)):
+            return neg(mul(mul(mul(q, r), f), op("square", f)))
     return None
 
 
@@ -295,6 +337,7 @@ RULES: tuple[Rule, ...] = (
     _gate_rules,
     _normal_rules,
     _root_rules,
+    _isru_rules,
     _where_rules,
     cancel_rules,
     factor_rules,
