@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import linecache
 import math
 
 import pytest
@@ -83,6 +84,17 @@ def test_source_can_be_read_in_a_traceback():
     assert "torch.tanh(x)" in inspect.getsource(function)
 
 
+def test_the_source_of_a_function_goes_with_it():
+    node = op("exp_square", X, const(-0.5))  # with a helper function
+    first, second = (compile_function("gone", ("x",), (node,)) for _ in range(2))
+    names = [f.__code__.co_filename for f in (first, second)]
+    assert all(n in linecache.cache for n in names)
+    del first
+    assert [n in linecache.cache for n in names] == [False, True]
+    assert "torch.exp" in inspect.getsource(second.__globals__["_exp_square"])
+    assert second(torch.tensor(1.0)).item() == pytest.approx(math.exp(-0.5))
+
+
 def test_operators_without_a_torch_form_are_named():
     with pytest.raises(KernelError, match="softplus has no torch form"):
         function_source("f", ("x",), (op("softplus", X),))
@@ -92,3 +104,20 @@ def test_conditions_combine():
     inside = op("and", X > -1.0, op("not", op("or", X > 1.0, op("eq", X, const(0.0)))))
     got = run(where(inside, const(1.0), const(0.0)), [-2.0, -0.5, 0.0, 0.5, 2.0])
     assert got.tolist() == [0.0, 1.0, 0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (op("div", const(1.0), const(0.0)), math.inf),
+        (op("exp", const(1000.0)), math.inf),
+        (where(op("gt", const(2.0), const(1.0)), X, -X), 0.5),
+        (where(op("not", op("gt", const(2.0), const(1.0))), const(3.0), const(4.0)), 4.0),
+    ],
+    ids=str,
+)
+def test_an_operation_on_numbers_alone_is_one_on_tensors(node, expected, dtype):
+    got = run(node, [0.5], dtype)
+    assert got.dtype is dtype
+    assert set(got.flatten().tolist()) == {expected}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 import torch
 from doors import NEEDED, assert_freed_when_nobody_holds_it, copy_of, warm
@@ -9,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from actium.authoring import formula
-from actium.errors import KernelError
-from actium.kernels import front
+from actium.errors import ActiumWarning, KernelError
+from actium.kernels import cache, front
 from actium.module import ActivationModule
 from samples import ALL, HALVES, all_halves, bits
 
@@ -197,3 +199,59 @@ def test_it_can_be_switched_off(monkeypatch):
     assert front.module() is None
     assert front.status() == "Python (ACTIUM_FRONT=0)"
     front.module.cache_clear()
+
+
+@pytest.fixture
+def unusable(tmp_path, monkeypatch):
+    """A whole library in the cache that no machine can load, as one of another architecture."""
+    monkeypatch.setenv("ACTIUM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("ACTIUM_FRONT", raising=False)
+    folder = cache.directory()
+    with cache.workspace(folder) as workspace:
+        built = workspace / "front.so"
+        built.write_bytes(b"\x7fELF of another machine")
+        found = cache.publish(folder, front._key(), built)
+    front.module.cache_clear()
+    yield found
+    front.module.cache_clear()
+
+
+def test_a_library_that_cannot_be_loaded_is_said_once_and_not_used(unusable):
+    silu, x = formula("x * sigmoid(x)"), torch.randn(5, requires_grad=True)
+    with pytest.warns(ActiumWarning, match="without its compiled front door, which cannot be loaded") as said:
+        results = [silu(x) for _ in range(3)]
+    torch.testing.assert_close(results, [torch.nn.functional.silu(x)] * 3)
+    assert len([w for w in said if "front door" in str(w.message)]) == 1
+    assert front.memory() is None
+    assert front.status() == "Python; `actium build` compiles it"
+
+
+def test_building_replaces_a_library_that_cannot_be_loaded(unusable, monkeypatch):
+    def compiled(workspace):
+        (workspace / "front.so").write_bytes(b"new")
+        return workspace / "front.so"
+
+    monkeypatch.setattr(front, "_compile", compiled)
+    assert front.build() == unusable
+    assert unusable.read_bytes() == b"new"
+    monkeypatch.setattr(front, "_load", lambda path: front)
+    monkeypatch.setattr(front, "_compile", lambda workspace: pytest.fail("one that loads is not built again"))
+    assert front.build() == unusable
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("actium.kernels.front.os.uname", lambda: types.SimpleNamespace(machine="another")),
+        ("actium.kernels.front.os.confstr", lambda name: "another libc 1.0"),
+        ("actium.kernels.front.sys.version", "another Python"),
+        ("torch.__version__", "another torch"),
+    ],
+    ids=lambda c: c[0],
+)
+def test_another_platform_has_another_library(change, monkeypatch):
+    before = front._key()
+    monkeypatch.setenv("CXX", "another compiler, which a process that only uses it need not have")
+    assert front._key() == before
+    monkeypatch.setattr(*change)
+    assert front._key() != before

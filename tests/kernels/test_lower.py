@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from actium.authoring import formula
 from actium.kernels.eager import compile_function
 from actium.kernels.lower import Lowering
 from actium.kernels.masking import mask_branches
@@ -141,6 +142,65 @@ def test_constants_are_folded_to_the_nearest_double(node, expected, target):
 def test_constants_that_are_no_number_stay():
     assert not lowered(X * op("log", const(-1.0))).is_const
     assert any(n.op == "log" for n in walk(lowered(X * op("log", const(-1.0)))))
+
+
+ONE, TWO, UNKNOWN = const(1.0), const(2.0), X > 0.0
+DECIDED = [
+    (op("gt", TWO, ONE), True),
+    (op("eq", TWO, const(0.0)), False),
+    (op("lt", ONE, op("sqrt", TWO)), True),
+    (op("not", op("gt", TWO, ONE)), False),
+    (op("not", op("lt", TWO, ONE)), True),
+    (op("and", op("gt", TWO, ONE), op("ne", TWO, ONE)), True),
+    (op("or", op("lt", TWO, ONE), op("eq", TWO, ONE)), False),
+    (op("and", UNKNOWN, op("lt", TWO, ONE)), False),
+    (op("or", UNKNOWN, op("gt", TWO, ONE)), True),
+    (op("and", op("gt", TWO, ONE), UNKNOWN), None),
+    (op("or", UNKNOWN, op("lt", TWO, ONE)), None),
+]
+
+
+@pytest.mark.parametrize("target", ["c", "torch"])
+@pytest.mark.parametrize(("condition", "holds"), DECIDED, ids=str)
+def test_conditions_between_constants_are_decided(condition, holds, target):
+    a, b = op("sin", X), op("cos", X)
+    expected = where(UNKNOWN, a, b) if holds is None else a if holds else b
+    assert lowered(where(condition, a, b), target) is expected
+
+
+def test_a_condition_on_what_is_no_number_stays_and_does_not_hold():
+    root = lowered(where(op("log", const(-1.0)) > 0.0, X, -X))
+    assert root.op == "where"
+    assert compile_function("f", ("x",), (root,))(torch.tensor([2.0])).tolist() == [-2.0]
+
+
+CONSTANT_PARTS = {
+    "2**x": 2.0**0.75,
+    "where(2 > 1, x, -x)": 0.75,
+    "max(2, 1) * x": 1.5,
+    "clamp(3, 0, 1) * x": 0.75,
+    "(-2.0)**x": math.nan,
+    "x * log(-1)": math.nan,
+    "x + 1/0": math.inf,
+    "exp(1000) * x": math.inf,
+    "where(log(-1) > 0, x, -x)": -0.75,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, in jvp
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=identify)
+@pytest.mark.parametrize(("text", "value"), CONSTANT_PARTS.items())
+def test_formulas_with_constant_parts_compose(text, value, dtype):
+    f = formula(text)
+    x = torch.tensor([0.75], dtype=dtype, requires_grad=True)
+    slope = torch.autograd.grad(f(x).sum(), x, create_graph=True)[0]
+    if slope.requires_grad:
+        torch.autograd.grad(slope.sum(), x)
+    values = [f(x), torch.func.vmap(f)(x), torch.func.jvp(f, (x,), (torch.ones_like(x),))[0]]
+    slopes = [torch.func.vmap(f.derivative())(x), torch.func.vmap(torch.func.grad(f))(x)]
+    for found, expected in [(v, torch.full_like(x, value)) for v in values] + [(s, slope) for s in slopes]:
+        torch.testing.assert_close(found, expected, equal_nan=True)
+    assert f(x.to("meta")).dtype is dtype
 
 
 @pytest.mark.parametrize("exponent", [2.0, 3.0, 5.0, 11.0, 64.0, -3.0, -6.0])

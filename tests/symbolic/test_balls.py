@@ -131,9 +131,9 @@ def test_the_precision_is_given_back_after_an_error():
     @exclusive
     def fails():
         ctx.prec = 77
-        raise ValueError
+        raise ValueError("at this precision")
 
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="at this precision"):
         fails()
     assert ctx.prec == 53
 

@@ -11,6 +11,7 @@ import itertools
 import keyword
 import linecache
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,8 @@ EXP_SQUARE = """def _exp_square(u, c):
 """
 
 
+# In the file names, so that no two functions share the lines that a traceback shows.
+_serial = itertools.count()
 # Names that the generated code itself needs.
 _RESERVED = frozenset({"torch", "math", "_like", "_exp_square", *keyword.kwlist})
 
@@ -78,8 +81,15 @@ def _expression(node: Node, text: dict[Node, str]) -> str:
     args = [text[a] for a in node.args]
     if node.op == "where" and node.args[1].is_const and node.args[2].is_const:
         # Two numbers would make a tensor of torch's default dtype.
-        args[1] = f"torch.full((), {args[1]}, dtype=_like.dtype, device=_like.device)"
+        args[1] = _tensor(args[1])
+    elif args and all(a.is_const for a in node.args):
+        # What lowering could not fold: torch.log takes no Python number, and 1.0 / 0.0 is an error in Python.
+        args[0] = _tensor(args[0])
     return template.format(*args)
+
+
+def _tensor(number: str) -> str:
+    return f"torch.full((), {number}, dtype=_like.dtype, device=_like.device)"
 
 
 def _bare(expression: str) -> str:
@@ -108,8 +118,10 @@ def function_source(name: str, arguments: tuple[str, ...], roots: tuple[Node, ..
 def compile_function(name: str, arguments: tuple[str, ...], roots: tuple[Node, ...]) -> Callable[..., Any]:
     """The function of `function_source`. Its text comes from the table alone, never from a user's text."""
     text = function_source(name, arguments, roots)
-    filename = f"<actium {name} {hash((arguments, roots)) & 0xFFFFFFFF:08x}>"
+    filename = f"<actium {name} {next(_serial)}>"
     namespace: dict[str, Any] = {"torch": torch, "math": math}
     exec(compile(text, filename, "exec"), namespace)
+    function = namespace.pop(name)  # a function in its own globals would live until the garbage is collected
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
-    return namespace[name]
+    weakref.finalize(function, linecache.cache.pop, filename, None).atexit = False
+    return function

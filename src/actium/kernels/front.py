@@ -14,6 +14,7 @@ import functools
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from importlib.resources import files
@@ -24,7 +25,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from actium.errors import KernelError
+from actium.errors import ActiumWarning, KernelError
 from actium.kernels import cache
 from actium.kernels.compiler import excerpt, invoke
 
@@ -47,13 +48,19 @@ def _sources() -> dict[str, str]:
 
 
 def _key() -> str:
-    """Which build fits this process: the source, torch and Python, each to the letter."""
+    """Which build fits this process: the source, torch, Python and the platform, each to the letter.
+
+    A cache may be shared by machines of two architectures or two C libraries. The compiler is not part of it: what
+    another one made from this source fits as well, and a process that only uses it may have none, or no $CXX.
+    """
+    libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else ""
     parts = (
         *_sources().values(),
         torch.__version__,
         torch.version.git_version or "",
         sys.version,
         str(sys.implementation.cache_tag),
+        f"{sys.platform} {os.uname().machine} {libc}",
     )
     return cache.digest(b"front", *(part.encode() for part in parts))
 
@@ -73,14 +80,24 @@ def status() -> str:
 
 @functools.cache
 def module() -> ModuleType | None:
-    """The built module, loaded once; None where there is none."""
+    """The built module, loaded once; None where there is none, or none that can be loaded."""
     if _disabled():
         return None
     try:
         found = cache.find(cache.directory(), _key())
     except (OSError, KernelError):  # no private place for it; kernels say so themselves
         return None
-    return None if found is None else _load(found)
+    try:
+        return None if found is None else _load(found)
+    except (ImportError, OSError) as problem:
+        warnings.warn(
+            f"actium runs without its compiled front door, which cannot be loaded ({problem}). Results are the same; "
+            "calls of small tensors take longer. Try: `actium build` builds it again. "
+            "ACTIUM_FRONT=0 silences this warning.",
+            ActiumWarning,
+            stacklevel=3,
+        )
+        return None
 
 
 def _load(path: Path) -> ModuleType:
@@ -88,6 +105,14 @@ def _load(path: Path) -> ModuleType:
     made = loader.create_module(ModuleSpec("_front", loader, origin=str(path)))
     loader.exec_module(made)
     return made
+
+
+def _loads(path: Path) -> bool:
+    try:
+        _load(path)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def make(parameters: tuple[float, ...], gradient: Gradient, kind: Kind = "one") -> Any | None:
@@ -130,7 +155,7 @@ def add(door: Any, dtype: torch.dtype, forward: Any, backward: Any) -> None:
 
 
 def build() -> Path:
-    """Compile it, unless that was done before.
+    """Compile it, unless that was done before and the result can be loaded.
 
     Returns:
         The library in the cache. Processes that start from now on use it; this one does from its next activation on.
@@ -142,7 +167,7 @@ def build() -> Path:
         folder, key = cache.directory(), _key()
         with cache.lock(folder, key):
             found = cache.find(folder, key)
-            if found is None:
+            if found is None or not _loads(found):
                 with cache.workspace(folder) as workspace:
                     found = cache.publish(folder, key, _compile(workspace))
     except OSError as problem:

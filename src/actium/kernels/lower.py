@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from actium.kernels.masking import is_bounded, mask_branches
-from actium.symbolic.balls import constant_value
+from actium.symbolic.balls import constant_value, evaluate
 from actium.symbolic.expansions import Decay, exp_decay
 from actium.symbolic.graph import (
     Node,
@@ -303,11 +303,34 @@ def is_constant(node: Node) -> bool:
     return True
 
 
+# A condition that always, or never, holds. They stay in no graph: every operation that takes conditions is replaced.
+_ALWAYS, _NEVER = op("eq", const(0.0), const(0.0)), op("ne", const(0.0), const(0.0))
+
+
 def _fold_constants(node: Node, args: tuple[Node, ...]) -> Node:
+    if node.op == "where" and args[0] in (_ALWAYS, _NEVER):
+        return args[1] if args[0] is _ALWAYS else args[2]
     node = remake(node, args)
+    if node.is_bool:
+        return _fold_condition(node)
     if node.is_const or node.op in ("input", "param") or not all(a.is_const for a in node.args):
         return node
     return _fold_constants_of(node)
+
+
+def _fold_condition(node: Node) -> Node:
+    """A condition between numbers is decided here: torch compares two to a Python bool, which `torch.where` refuses."""
+    if all(a.is_const for a in node.args):
+        return _ALWAYS if evaluate(node, {}) else _NEVER
+    if node.op == "not" and node.args[0] in (_ALWAYS, _NEVER):
+        return _NEVER if node.args[0] is _ALWAYS else _ALWAYS
+    if node.op not in ("and", "or"):
+        return node
+    neutral, decisive = (_ALWAYS, _NEVER) if node.op == "and" else (_NEVER, _ALWAYS)
+    if decisive in node.args:
+        return decisive
+    left = [a for a in node.args if a is not neutral]
+    return node if len(left) == len(node.args) else left[0] if left else neutral
 
 
 def _fold_constants_of(node: Node) -> Node:

@@ -1,14 +1,17 @@
 """Small questions about a graph, answered in ball arithmetic: a constant's value, whether a point is regular.
 
 In: a graph. Out: a float or a truth value. The checker's oracle (verify/) is a separate, fuller evaluator;
-this one serves lowering and asks for values only.
+this one serves lowering and asks for values only. Whatever sets flint's precision, here or there, is `exclusive`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
-from typing import Any
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 from actium.symbolic.graph import Node, number_of, walk
 from actium.symbolic.primitives import PRIMITIVES
@@ -25,20 +28,66 @@ _COMPARE = {
     "not": lambda a: not a,
 }
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+class _Turn:
+    """Whose turn it is to set flint's precision, which is one number for the whole process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+
+_turn = _Turn()
+
+
+def _renew_lock() -> None:
+    # A child that was forked while another thread held the lock would wait for that thread for ever.
+    _turn.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def exclusive(function: Callable[P, R]) -> Callable[P, R]:
+    """Let one thread at a time compute with balls, and give the precision back as it was found.
+
+    Of two threads that set flint's precision, one would go on with the other's, and the last might restore the first
+    one's for good.
+
+    Args:
+        function: Sets the precision. It may call others that do.
+
+    Returns:
+        The function, which waits for its turn.
+    """
+
+    @functools.wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        from flint import ctx
+
+        with _turn.lock:
+            before = ctx.prec
+            try:
+                return function(*args, **kwargs)
+            finally:
+                ctx.prec = before
+
+    return alone
+
+
+@exclusive
 def evaluate(root: Node, values: Mapping[Node, float], precision: int = 128) -> Any:
     """The ball of a graph at exact values of its leaves (1 for a leaf that is not given)."""
     from flint import arb, ctx
 
-    before = ctx.prec
     ctx.prec = precision
-    try:
-        done: dict[Node, Any] = {}
-        for node in walk(root):
-            done[node] = _ball(node, [done[a] for a in node.args], values, arb, precision)
-        return done[root]
-    finally:
-        ctx.prec = before
+    done: dict[Node, Any] = {}
+    for node in walk(root):
+        done[node] = _ball(node, [done[a] for a in node.args], values, arb, precision)
+    return done[root]
 
 
 def _ball(node: Node, args: list[Any], values: Mapping[Node, Any], arb: Any, precision: int) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actium.errors import ParameterError
+from actium.symbolic.balls import exclusive
 from actium.symbolic.graph import COMPARISONS, LOGICAL, Formula, Node, number_of, rebuild, remake
 from actium.symbolic.primitives import PRIMITIVES
 from actium.verify.straight import BALL, COMPARE, LOGIC, WHERE, Step, straight
@@ -107,7 +108,7 @@ def _without_rows_lacking_balls(root: Node) -> Node:
 
 
 class Oracle:
-    """Evaluates one formula. Not safe to share between threads: the precision of flint is global.
+    """Evaluates one formula. Threads take turns, because the precision of flint is global.
 
     Args:
         formula: The function, with exactly one input.
@@ -221,22 +222,19 @@ class Oracle:
         """Value and slope at a finite number."""
         return self._at(x, 0, len(LEVELS))[0]
 
+    @exclusive
     def _at(self, x: float, start: int, stop: int) -> tuple[Truth, int]:
-        before = flint.ctx.prec
-        try:
-            value, slope, state, level = self._decide(flint.arb(x), start, stop)
-            own = _to_float(slope)
-            low = high = own
-            if state.tie:
-                # A side as steep as sqrt|x| beside 0 has no slope.
-                last = stop if stop > _SIDE_LEVEL else len(LEVELS)
-                sides = [s for s in (self._side(x, sign, last) for sign in (-1, 1)) if abs(s) < _STEEPEST]
-                low, high = (min(sides), max(sides)) if sides else (own, own)
-                own = low if low == high else own
-            qualities = (_quality(value), _quality(slope))
-            return Truth(_to_float(value), own, (low, high), _VAGUE in qualities), level
-        finally:
-            flint.ctx.prec = before
+        value, slope, state, level = self._decide(flint.arb(x), start, stop)
+        own = _to_float(slope)
+        low = high = own
+        if state.tie:
+            # A side as steep as sqrt|x| beside 0 has no slope.
+            last = stop if stop > _SIDE_LEVEL else len(LEVELS)
+            sides = [s for s in (self._side(x, sign, last) for sign in (-1, 1)) if abs(s) < _STEEPEST]
+            low, high = (min(sides), max(sides)) if sides else (own, own)
+            own = low if low == high else own
+        qualities = (_quality(value), _quality(slope))
+        return Truth(_to_float(value), own, (low, high), _VAGUE in qualities), level
 
     def _side(self, x: float, sign: int, stop: int) -> float:
         flint.ctx.prec = LEVELS[_SIDE_LEVEL]
@@ -244,6 +242,7 @@ class Oracle:
         _, slope, _, _ = self._decide(flint.arb(x) + sign * size, _SIDE_LEVEL, stop)
         return _to_float(slope)
 
+    @exclusive
     def table(self, xs: npt.ArrayLike) -> Table:
         """Truth at many finite numbers; fastest when they are sorted.
 
@@ -253,7 +252,7 @@ class Oracle:
         """
         x = np.asarray(xs, dtype=np.float64)
         rows: list[_Row] = []
-        before, start, failures, ties = flint.ctx.prec, 0, 0, 0
+        start, failures, ties = 0, 0, 0
         precision, known = 0, []
         for i, point in enumerate(x.tolist()):
             if i % 16 == 0:
@@ -275,18 +274,14 @@ class Oracle:
             ties = ties + 1 if tied else 0
             # Only success says where to start: a lone kink or pole must not slow its neighbours down.
             start = level if level < len(LEVELS) - 1 and not tied and not math.isnan(truth.value) else start
-        flint.ctx.prec = before
         columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T.copy()
         return Table(x, columns[0], columns[1], columns[2], columns[3], columns[4] != 0)
 
+    @exclusive
     def limit(self, sign: int) -> tuple[float | None, float | None]:
         """Limits of value and slope for x → +inf or −inf: a number, ±inf, or None where there is none to be seen."""
-        before = flint.ctx.prec
-        try:
-            found = [self._decide(sign * flint.arb(2) ** k)[:2] for k in _LIMIT_EXPONENTS]
-            return _limit_of([v for v, _ in found]), _limit_of([s for _, s in found])
-        finally:
-            flint.ctx.prec = before
+        found = [self._decide(sign * flint.arb(2) ** k)[:2] for k in _LIMIT_EXPONENTS]
+        return _limit_of([v for v, _ in found]), _limit_of([s for _, s in found])
 
 
 def _execute(steps: Iterable[Step], values: list[Any], slopes: list[Any], state: _State) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import flint
 
 from actium.errors import ParameterError
+from actium.symbolic.balls import exclusive
 from actium.symbolic.graph import Formula
 from actium.verify.proof.analysis import Analysis, Span, enclose
 from actium.verify.proof.curve import STARTS, Work, above, below
@@ -65,26 +66,23 @@ def prove(formula: Formula, parameters: Mapping[str, float] | None = None, *, wo
 
 
 @functools.lru_cache(maxsize=64)
+@exclusive
 def _prove(formula: Formula, parameters: tuple[tuple[str, float], ...], limit: int) -> Proof:
-    before = flint.ctx.prec
     flint.ctx.prec = PRECISION
-    try:
-        root, x = plain(formula, dict(parameters))
-        work = Work(limit)
-        for reach in (math.inf, *WINDOWS):
-            ends = (-reach, reach) if math.isinf(reach) else (flint.arb(-reach), flint.arb(reach))
-            try:
-                analysis = Analysis(root, x, work, *ends)
-            except EndlessError:
-                continue
-            if math.isfinite(reach) or not _is_endless(analysis):
-                window = None if math.isinf(reach) else (-reach, reach)
-                return _written(formula, dict(parameters), analysis, window, work)
-        return _nothing(
-            formula, dict(parameters), f"anything: it has too many pieces, even on [-{WINDOWS[-1]:g}, {WINDOWS[-1]:g}]"
-        )
-    finally:
-        flint.ctx.prec = before
+    root, x = plain(formula, dict(parameters))
+    work = Work(limit)
+    for reach in (math.inf, *WINDOWS):
+        ends = (-reach, reach) if math.isinf(reach) else (flint.arb(-reach), flint.arb(reach))
+        try:
+            analysis = Analysis(root, x, work, *ends)
+        except EndlessError:
+            continue
+        if math.isfinite(reach) or not _is_endless(analysis):
+            window = None if math.isinf(reach) else (-reach, reach)
+            return _written(formula, dict(parameters), analysis, window, work)
+    return _nothing(
+        formula, dict(parameters), f"anything: it has too many pieces, even on [-{WINDOWS[-1]:g}, {WINDOWS[-1]:g}]"
+    )
 
 
 def _is_endless(analysis: Analysis) -> bool:

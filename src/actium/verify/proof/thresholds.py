@@ -15,6 +15,7 @@ from typing import Literal
 
 import flint
 
+from actium.symbolic.balls import exclusive
 from actium.verify.encodings import Format, format_of
 from actium.verify.proof.analysis import Analysis, Span
 from actium.verify.proof.constants import Ball
@@ -163,19 +164,16 @@ class _Search:
             return passes[0]
         return -1 if -self.side * span.sign < 0 else 1
 
+    @exclusive
     def _passes(self, span: Span, index: int, flip: int) -> bool:
         """Whether flip·f at a number of the format is on the limit's side."""
         x = self.side * number_at(self.fmt, index)
-        before = flint.ctx.prec
-        try:
-            for precision in _PRECISIONS:
-                flint.ctx.prec = precision
-                signs = {_comparison(flip * v, self.limit.magnitude) for v in self._values(span, x)}
-                if len(signs) == 1 and None not in signs:
-                    return signs.pop() in self.limit.signs
-            raise _UnknownError
-        finally:
-            flint.ctx.prec = before
+        for precision in _PRECISIONS:
+            flint.ctx.prec = precision
+            signs = {_comparison(flip * v, self.limit.magnitude) for v in self._values(span, x)}
+            if len(signs) == 1 and None not in signs:
+                return signs.pop() in self.limit.signs
+        raise _UnknownError
 
     def _values(self, span: Span, x: float) -> list[Ball]:
         for point in self.analysis.breaks:
