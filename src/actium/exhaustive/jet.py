@@ -13,6 +13,7 @@ from typing import Any
 
 from flint import arb, arb_series, ctx
 
+from actium.symbolic.balls import exclusive
 from actium.symbolic.graph import COMPARISONS, LOGICAL, Formula, Node, number_of, op, rebuild, remake, walk
 from actium.symbolic.primitives import PRIMITIVES
 from actium.symbolic.stabilize import stabilize
@@ -248,13 +249,14 @@ class Series:
         """
         return self.jet(x, precision, length)[0]
 
+    @exclusive
     def jet(self, x: Ball, precision: int, length: int) -> tuple[list[Ball], Ball]:
         """The coefficients, and the least size that the value has on x.
 
         Raises:
             Straddle: If a condition is not decided on it.
         """
-        before = ctx.prec, ctx.cap
+        before = ctx.cap
         ctx.prec, ctx.cap = precision, length
         try:
             values: list[Any] = []
@@ -266,7 +268,7 @@ class Series:
             least = found.low if found.low > 0 else -found.high if found.high < 0 else arb(0)
             return [found.series[k] for k in range(length)], least
         finally:
-            ctx.prec, ctx.cap = before
+            ctx.cap = before
 
     def _value(self, node: Node, given: list[Any], x: Ball) -> Any:
         """A value, or the `Straddle` that prevents it: an unselected branch must not matter."""

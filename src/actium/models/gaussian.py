@@ -16,6 +16,7 @@ import flint
 from flint import acb, arb
 
 from actium.errors import QuadratureError
+from actium.symbolic.balls import exclusive
 from actium.symbolic.derivative import differentiate
 from actium.symbolic.graph import (
     Formula,
@@ -320,6 +321,7 @@ def _tails(roots: tuple[Node, ...], x: Node) -> arb:
     return total
 
 
+@exclusive
 def gaussian_moments(formula: Formula, values: Mapping[str, float]) -> dict[str, arb]:
     """Balls of the moments of f(z), z standard normal.
 
@@ -346,20 +348,16 @@ def gaussian_moments(formula: Formula, values: Mapping[str, float]) -> dict[str,
     fixed = {parameter(n): const(values[n]) for n in formula.parameters}
     root = _simple(substitute(formula.root, fixed))
     roots = (root, _simple(differentiate(root, x)))
-    before = flint.ctx.prec
     flint.ctx.prec = PRECISION
-    try:
-        partition = _Partition(roots, x)
-        partition.cut()
-        slack = _tails(roots, x)
-        for low, high in partition.slivers:
-            slack += _bound(roots, x, low, high, high - low)
-        found = {}
-        for name in _MOMENTS:
-            total = sum((_piece(*p, x, name) for p in partition.pieces), arb(0)) + slack
-            if not total.is_finite():
-                raise QuadratureError("the integral does not converge; the moments are not certified")
-            found[name] = total
-        return found
-    finally:
-        flint.ctx.prec = before
+    partition = _Partition(roots, x)
+    partition.cut()
+    slack = _tails(roots, x)
+    for low, high in partition.slivers:
+        slack += _bound(roots, x, low, high, high - low)
+    found = {}
+    for name in _MOMENTS:
+        total = sum((_piece(*p, x, name) for p in partition.pieces), arb(0)) + slack
+        if not total.is_finite():
+            raise QuadratureError("the integral does not converge; the moments are not certified")
+        found[name] = total
+    return found
