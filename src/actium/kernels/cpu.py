@@ -1,4 +1,4 @@
-"""Plan → C source of a kernel, and → a callable that takes tensors' addresses.
+"""Plan → C source of a kernel, which takes tensors' addresses.
 
 Stage: plan → [C] → library → op.
 In: lowered graphs of outputs and sums over named inputs and parameters. Out: C text. Two layouts:

@@ -35,8 +35,8 @@ class Kernel:
         inputs: Names of the elementwise inputs.
         parameters: Names of the parameters.
         outputs: Lowered graphs, each written to its own tensor of the inputs' dtype.
-        sums: Lowered graphs, each added up per channel (layout "rows" only).
-        layout: See the module docstring.
+        sums: Lowered graphs, each added up: per channel with the layout "rows", over all elements by `paired.py`.
+        layout: See `cpu.py`.
         midrange: The cheap form of the outputs and sums, if there is one.
     """
 

@@ -187,7 +187,7 @@ def multiplied(form: Midrange, factors: Sequence[tuple[Node, ...]], typical: Map
         typical: Values of the parameters at which to ask how large the rest is.
     """
     parts = [_apart(root) for root in form.roots]
-    if any(len(own) > _MOST_INPUTS or _size(rest, form, typical) > _STEEP for own, rest in parts):
+    if not all(len(own) <= _MOST_INPUTS and _size(rest, form, typical) <= _STEEP for own, rest in parts):  # nor NaN
         return None
     bounds = dict(form.bounds)
     for leaves, (own, _) in zip(factors, parts, strict=True):
