@@ -114,8 +114,21 @@ def digest(root: Root) -> str:
     """
     if root.path.is_file():
         return _hash([(root.path.name, root.path)])
-    # An installed package brings headers by the thousand, and is not edited there.
-    wanted = frozenset({".py"}) if is_installed(root.path) and root.path != _OWN else _SOURCES
+    if is_installed(root.path) and root.path != _OWN:
+        return _installed_digest(root)
+    return _folder_digest(root, _SOURCES)
+
+
+@functools.cache
+def _installed_digest(root: Root) -> str:
+    """An installed package is not edited while it is used, and takes seconds: torch has 2,000 files.
+
+    Headers, which it brings by the thousand, do not count.
+    """
+    return _folder_digest(root, frozenset({".py"}))
+
+
+def _folder_digest(root: Root, wanted: frozenset[str]) -> str:
     found = _files(root.path, root.package, wanted, set())
     return _hash((p.relative_to(root.path).as_posix(), p) for p in found)
 
