@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +15,7 @@ from actium.catalogue import get
 from actium.targets import resolve
 from actium.targets.fingerprint import fingerprint, fingerprint_of
 
-
-@pytest.fixture(autouse=True)
-def modules() -> Iterator[None]:
-    before = dict(sys.modules)
-    yield
-    for name in set(sys.modules) - set(before):
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("modules")
 
 
 @pytest.fixture

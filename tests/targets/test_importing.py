@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +9,7 @@ import pytest
 from actium.errors import TargetError
 from actium.targets import resolve
 
-
-@pytest.fixture(autouse=True)
-def modules() -> Iterator[None]:
-    before = dict(sys.modules)
-    yield
-    for name in set(sys.modules) - set(before):
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("modules")
 
 
 def folder(path: Path, number: float, code: str = "from helper_of_two import K") -> Path:

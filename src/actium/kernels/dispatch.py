@@ -220,8 +220,11 @@ def backward(
     """
     count = len(inputs)
     x = inputs[0]
-    if any(t.dtype is not grad.dtype for t in inputs):
-        raise DtypeError(f"{op.name}: the gradient is {grad.dtype}, but what was kept for it came back as {x.dtype}")
+    for t in inputs:
+        if t.dtype is not grad.dtype:
+            raise DtypeError(
+                f"{op.name}: the gradient is {grad.dtype}, but an input kept for it came back as {t.dtype}"
+            )
     library = op.kernels.library(x.dtype) if x.is_cpu else None
     if library is None:
         if (triton := op.kernels.triton_library(x)) is not None:
