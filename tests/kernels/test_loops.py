@@ -1,4 +1,4 @@
-"""The inner loops: the same results whether they convert halves themselves or not, for every length."""
+"""The inner loops: the same results whether they convert halves themselves or torch does, for every length."""
 
 import ctypes
 
@@ -8,7 +8,9 @@ import torch
 import actium
 from actium.catalogue import ENTRIES
 from actium.kernels import cpu, toolchain
+from actium.kernels.described import flat_kernels
 from actium.kernels.dispatch import Library
+from actium.kernels.loops import compute
 from samples import all_halves
 
 HALVES = (torch.bfloat16, torch.float16)
@@ -21,8 +23,18 @@ def kernels(name: str, dtype: torch.dtype):
     return toolchain.load(source, cpu.headers()), source
 
 
-def run(name: str, x: torch.Tensor, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, str]:
-    library, source = kernels(name, x.dtype)
+def kernels_over_floats(name: str, dtype: torch.dtype):
+    """The same for kernels that compute as those of halves do, from floats to floats."""
+    plan = getattr(actium, name).op.plan
+    described = flat_kernels(plan, plan.mode(str(dtype).removeprefix("torch.")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "compute", lambda kernel, narrow, convert: compute(kernel, True, convert))
+        source = cpu.source(described, "float32")
+    return toolchain.load(source, cpu.headers()), source
+
+
+def run(name: str, x: torch.Tensor, grad: torch.Tensor, built=None) -> tuple[torch.Tensor, torch.Tensor, str]:
+    library, source = built or kernels(name, x.dtype)
     y, slope = (torch.full_like(x, 77.0) for _ in range(2))
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in (x, grad, y, slope)]
     numbers = (ctypes.c_float * 8)(*(p.init for p in getattr(actium, name).parameters))
@@ -39,16 +51,15 @@ def same(a: torch.Tensor, b: torch.Tensor) -> bool:
 @needs_compiler
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", ["relu", "hardswish", "softsign", "gelu", "mish"])
-def test_loops_convert_themselves_to_the_same_bits(name, dtype, monkeypatch):
+def test_loops_convert_as_torch_does(name, dtype):
     x = all_halves(dtype)
     grad = x.flip(0)
     found = run(name, x, grad)
     assert "act_narrow_" in found[2]
-    monkeypatch.setattr(cpu, "converts", lambda dtype: None)
-    other = run(name, x, grad)
-    assert "act_narrow_" not in other[2]
-    assert same(found[0], other[0])
-    assert same(found[1], other[1])
+    floats = run(name, x.float(), grad.float(), kernels_over_floats(name, dtype))
+    assert "act_narrow_" not in floats[2]
+    assert same(found[0], floats[0].to(dtype))
+    assert same(found[1], floats[1].to(dtype))
 
 
 @needs_compiler

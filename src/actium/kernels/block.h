@@ -127,11 +127,16 @@ static inline float act_largest(const int *most) {
   return act_float_(largest);
 }
 
-/* ACT_WIDE terms of bfloat16 that act_widen_bf16 took apart, in the order of the elements. */
+/* Where element i is among those of bfloat16 that act_widen_bf16 took apart. */
+static inline int64_t act_apart(int64_t i) {
+  const int64_t j = i % ACT_WIDE;
+  return i - j + j / 2 + (j & 1) * (ACT_WIDE / 2);
+}
+/* ACT_WIDE such terms in the order of the elements. */
 static inline void act_in_order(float *terms) {
   float apart[ACT_WIDE];
   memcpy(apart, terms, sizeof apart);
-  for (int j = 0; j < ACT_WIDE; j++) terms[j] = apart[j / 2 + (j & 1) * (ACT_WIDE / 2)];
+  for (int j = 0; j < ACT_WIDE; j++) terms[j] = apart[act_apart(j)];
 }
 
 /* Sum of the first n of ACT_LANES terms: pairwise in float down to 16 lanes, then in double, always in this order. Where
@@ -164,26 +169,41 @@ static inline void act_gather_sums(double *sums, const double *parts, int64_t co
     for (int64_t piece = 0; piece < pieces; piece++, parts += count)
       for (int64_t k = 0; k < count; k++) sums[k * channels + c] += parts[k];
 }
-/* Adds up what tasks have found, element by element of a period, and then each channel's elements; leaves it in `parts`. */
+/* How many times a period has all `once` elements: some 256 of them, or so many that whole vectors fit, if that is soon. */
+static inline int64_t act_copies(int64_t once) {
+  int64_t whole = 1;
+  while (once * whole % 32 && once * whole <= 512) whole *= 2;
+  if (once * whole % 32) whole = 1;
+  return once > 0 && once * whole < 256 ? 256 / (once * whole) * whole : whole;
+}
+/* Room for a period whose last elements are padded. */
+static inline int64_t act_room(int64_t period) { return (period + ACT_WIDE - 1) / ACT_WIDE * ACT_WIDE; }
+
+/* Adds up what tasks have found, element by element of a period, and then each channel's elements; leaves it in `parts`.
+ * apart: they are those of bfloat16. */
 static inline void act_fold(double *sums, double *parts, int64_t tasks, int64_t count, int64_t channels, int64_t inner,
-                            int64_t copies) {
-  const int64_t period = copies * channels * inner, all = period * count;
+                            int64_t copies, int apart) {
+  const int64_t room = act_room(copies * channels * inner), all = room * count;
   if (tasks < 1) return; /* of an empty tensor there are no parts */
   for (int64_t task = 1; task < tasks; task++)
     for (int64_t e = 0; e < all; e++) parts[e] += parts[task * all + e];
-  for (int64_t k = 0; k < count * copies; k++)
-    for (int64_t c = 0; c < channels; c++)
-      for (int64_t i = 0; i < inner; i++) sums[k / copies * channels + c] += parts[(k * channels + c) * inner + i];
+  for (int64_t k = 0; k < count; k++)
+    for (int64_t c = 0, at = 0; c < copies * channels; c++)
+      for (int64_t i = 0; i < inner; i++, at++)
+        sums[k * channels + c % channels] += parts[k * room + (apart ? act_apart(at) : at)];
 }
 
-/* One value per element of a period: each channel's parameter `inner` times, the whole `copies` times. */
-static inline float *act_spread(const float *values, int64_t channels, int64_t inner, int64_t copies) {
-  float *spread = malloc(sizeof(float) * (size_t)(channels * inner * copies));
+/* One value per element of a period: each channel's parameter `inner` times, the whole `copies` times. For bfloat16 they
+ * are taken apart as the elements are, and no NaN is one that rounding would make a number. */
+static inline float *act_spread(const float *values, int64_t channels, int64_t inner, int64_t copies, int apart) {
+  const int64_t room = act_room(channels * inner * copies);
+  float *spread = malloc(sizeof(float) * (size_t)room + 1);
   if (!spread) return NULL;
-  float *at = spread;
-  for (int64_t k = 0; k < copies; k++)
+  for (int64_t at = room - ACT_WIDE; at < room && room; at++) spread[at] = act_plain_nan(values[0]);
+  for (int64_t k = 0, at = 0; k < copies; k++)
     for (int64_t c = 0; c < channels; c++)
-      for (int64_t i = 0; i < inner; i++) *at++ = values[c];
+      for (int64_t i = 0; i < inner; i++, at++)
+        spread[apart ? act_apart(at) : at] = apart ? act_plain_nan(values[c]) : values[c];
   return spread;
 }
 

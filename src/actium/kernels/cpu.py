@@ -49,7 +49,7 @@ def _io(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:
     where there is room.
     """
     if converts(dtype) is None:
-        return _io_of_floats(kernel, dtype)
+        return _io_of_floats(kernel)
     last = kernel.inputs[-1]
     load = [f"const T *b_{n} = i_{n} + at;" for n in kernel.inputs]
     if len(kernel.inputs) > 1:
@@ -66,10 +66,7 @@ def _io(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:
 
 
 def converts(dtype: str) -> str | None:
-    """Which halves the loops over a dtype convert, if they do: in registers, where a block of floats would cost more.
-
-    Loops with a value per element do not: they need the elements in order.
-    """
+    """Which halves the loops over a dtype convert, in registers: a block of floats would cost more. None for floats."""
     return STORAGE[dtype][1]
 
 
@@ -78,45 +75,27 @@ def number(parameter: str, dtype: str) -> str:
     return f"act_plain_nan({parameter})" if converts(dtype) == "bf16" else parameter
 
 
-def _io_of_floats(kernel: Kernel, dtype: str) -> tuple[str, str, list[str], list[str]]:
-    """The same for loops over floats, which halves are widened to before and narrowed from after."""
-    convert = STORAGE[dtype][1]
+def _io_of_floats(kernel: Kernel) -> tuple[str, str, list[str], list[str]]:
+    """The same for floats, which the loops read and write where they are."""
     last = kernel.inputs[-1]
-    load, store, inputs, outputs = ["const int w = m;"], [], [], []
-    for name in kernel.inputs:
-        if name == last and len(kernel.inputs) > 1:
-            load.append(f"const float *b_{name} = one_{name};")
-            direct = (
-                f"i_{name} + at" if convert is None else f"act_load_{convert}(i_{name} + at, w_{name}, m), w_{name}"
-            )
-            load.append(f"if (!(flags & ACT_ONE_GRADIENT)) b_{name} = ({direct});")
-        elif convert is None:
-            load.append(f"const float *b_{name} = i_{name} + at;")
-        else:
-            load.append(f"act_load_{convert}(i_{name} + at, w_{name}, m); const float *b_{name} = w_{name};")
-        inputs.append(f"b_{name}")
-    for k in range(len(kernel.outputs)):
-        if convert is None:
-            outputs.append(f"(e{k} ? e{k} : z{k})")
-        else:
-            outputs.append(f"z{k}")
-            store.append(f"if (e{k}) act_store_{convert}(z{k}, e{k}, m);")
+    load = ["const int w = m;", *(f"const float *b_{n} = i_{n} + at;" for n in kernel.inputs)]
+    if len(kernel.inputs) > 1:
+        load[-1] = f"const float *b_{last} = flags & ACT_ONE_GRADIENT ? one_{last} : i_{last} + at;"
+    outputs = [f"(e{k} ? e{k} : z{k})" for k in range(len(kernel.outputs))]
     outputs += [f"s{k}" for k in range(len(kernel.sums))]
-    return "\n      ".join(load), "\n      ".join(store), inputs, outputs
+    return "\n      ".join(load), "", [f"b_{n}" for n in kernel.inputs], outputs
 
 
-def buffers(kernel: Kernel, dtype: str, converts: str | None = None) -> str:
+def buffers(kernel: Kernel, dtype: str) -> str:
     """Room for a block of every tensor that the inner loop cannot read or write where it is."""
-    own, convert = ("float", STORAGE[dtype][1]) if converts is None else ("T", None)
     names = [f"z{k}" for k in range(len(kernel.outputs))]
-    names += [f"w_{n}" for n in kernel.inputs] if STORAGE[dtype][1] is not None else []
-    lines = [f"_Alignas(64) {own} {n}[ACT_LANES]; (void){n};" for n in names]
+    names += [f"w_{n}" for n in kernel.inputs] if converts(dtype) is not None else []
+    lines = [f"_Alignas(64) T {n}[ACT_LANES]; (void){n};" for n in names]
     lines += [f"_Alignas(64) float s{k}[ACT_LANES]; (void)s{k};" for k in range(len(kernel.sums))]
     if len(kernel.inputs) > 1:
         last = kernel.inputs[-1]
-        value = f"*i_{last}" if convert is None else f"act_from_{convert}(*i_{last})"
-        lines.append(f"_Alignas(64) {own} one_{last}[ACT_LANES];")
-        lines.append(f"if (flags & ACT_ONE_GRADIENT) for (int i = 0; i < ACT_LANES; i++) one_{last}[i] = {value};")
+        lines.append(f"_Alignas(64) T one_{last}[ACT_LANES];")
+        lines.append(f"if (flags & ACT_ONE_GRADIENT) for (int i = 0; i < ACT_LANES; i++) one_{last}[i] = *i_{last};")
     return "\n  ".join(lines)
 
 
@@ -177,7 +156,7 @@ def _flat(kernel: Kernel, dtype: str) -> str:
     blocks = f"""static void {kernel.name}_blocks({_tensor_arguments(kernel)}, int64_t from, int64_t to, int64_t n,
     const float *p, int flags) {{
   (void)p;
-  {buffers(kernel, dtype, converts(dtype))}
+  {buffers(kernel, dtype)}
   {room}
   for (int64_t b = from; b < to; b++) {{
       const int64_t at = b * ACT_LANES;
@@ -251,7 +230,7 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
     add_tree = "\n        ".join(sum_blocks(kernel, dtype, "acc[{0}] +="))
     return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
-  {buffers(kernel, dtype, converts(dtype))}
+  {buffers(kernel, dtype)}
   {room}
   const int64_t row = task / pieces, piece = task % pieces, c = row % channels;
   const int64_t per_piece = (length + pieces - 1) / pieces;
@@ -273,17 +252,21 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
 
 
 def _short_rows(kernel: Kernel, dtype: str) -> str:
-    """Periods of all channels: the parameters are spread to a value per element."""
-    load, store, inputs, outputs = _io_of_floats(kernel, dtype)
+    """Periods of all channels: the parameters are spread to a value per element, in the order that loops take them.
+
+    Sums are in that order, too; what loops make of the padding behind a period is thrown away.
+    """
+    load, store, inputs, outputs = _io(kernel, dtype)
     elements = "".join(f", spread[{k}] + (at - row)" for k in range(len(kernel.parameters)))
     add_each = "\n        ".join(
-        f"for (int i = 0; i < m; i++) acc[{k} * period + (at - row) + i] += (double)s{k}[i];"
+        f"for (int i = 0; i < w; i++) acc[{k} * room + (at - row) + i] += (double)s{k}[i];"
         for k in range(len(kernel.sums))
     )
     return f"""static void {kernel.name}_short({_tensor_arguments(kernel)},
     int64_t from, int64_t to, int64_t total, int64_t period, float *const *spread, double *acc, int flags) {{
   {buffers(kernel, dtype)}
-  (void)acc; (void)spread;
+  const int64_t room = act_room(period);
+  (void)acc; (void)spread; (void)room;
   for (int64_t row = from * period; row < to * period && row < total; row += period) {{
     const int64_t end = total - row < period ? total : row + period;
     for (int64_t at = row; at < end; at += ACT_LANES) {{
@@ -310,7 +293,7 @@ def _rows_entry(kernel: Kernel, dtype: str) -> str:
   if (channels == 1 || inner >= 64) {{
     {_share_long_rows(kernel, dtype)}
   }}
-  {_share_short_rows(kernel)}
+  {_share_short_rows(kernel, dtype)}
 }}"""
 
 
@@ -335,23 +318,24 @@ def _share_long_rows(kernel: Kernel, dtype: str) -> str:
     return 0;"""
 
 
-def _share_short_rows(kernel: Kernel) -> str:
+def _share_short_rows(kernel: Kernel, dtype: str) -> str:
     count, sums = len(kernel.parameters), len(kernel.sums)
+    apart = int(converts(dtype) == "bf16")
     call = (
         f"{kernel.name}_short({_passed(kernel)}, task * per_task, (task + 1) * per_task, total, period, spread,\n"
-        f"          parts + task * period * {sums}, flags);"
+        f"          parts + task * act_room(period) * {sums}, flags);"
     )
-    return f"""const int64_t once = channels * inner, copies = once < 256 && once > 0 ? 256 / once : 1;
+    return f"""const int64_t once = channels * inner, copies = act_copies(once);
   const int64_t period = once * copies;
   const int64_t rows = period ? (total + period - 1) / period : 0, per_task = act_rows_per_task(rows, period, {sums});
   const int64_t tasks = (rows + per_task - 1) / per_task;
   float *spread[{max(count, 1)}] = {{0}};
-  for (int k = 0; k < {count}; k++) failed |= !(spread[k] = act_spread(p[k], channels, inner, copies));
-  double *parts = {f"calloc((size_t)(tasks * period) * {sums} + 1, sizeof(double))" if sums else "NULL"};
+  for (int k = 0; k < {count}; k++) failed |= !(spread[k] = act_spread(p[k], channels, inner, copies, {apart}));
+  double *parts = {f"calloc((size_t)(tasks * act_room(period)) * {sums} + 1, sizeof(double))" if sums else "NULL"};
   {"failed |= !parts;" if sums else ""}
   if (!failed) {{
     {share_out("tasks", _EACH_TASK + call, "1")}
-    {f"act_fold(sums, parts, tasks, {sums}, channels, inner, copies);" if sums else ""}
+    {f"act_fold(sums, parts, tasks, {sums}, channels, inner, copies, {apart});" if sums else ""}
   }}
   free(parts);
   for (int k = 0; k < {count}; k++) free(spread[k]);

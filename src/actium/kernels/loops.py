@@ -80,13 +80,13 @@ def compute(kernel: Kernel, narrow: bool, convert: str | None = None) -> str:
     Args:
         kernel: What they compute.
         narrow: Whether results are rounded to a half.
-        convert: For loops over halves in memory, a multiple of ACT_WIDE of them, which ones: "bf16" or "f16". They may
-            take them in another order, which only those with a value per element must not.
+        convert: For loops over halves in memory, a multiple of ACT_WIDE of them, which ones: "bf16" or "f16". They
+            take bfloat16 apart; sums, and parameters with a value per element, are in the same order.
     """
     make = _loop if kernel.midrange is None else _two_loops
     loops = [make(kernel, _Style(narrow, convert, per_element=False))]
     if kernel.layout == "rows":
-        loops.append(make(kernel, _Style(narrow, None, per_element=True)))
+        loops.append(make(kernel, _Style(narrow, convert, per_element=True)))
     return "\n\n".join(loops)
 
 

@@ -81,7 +81,7 @@ def _blocks(kernel: Kernel, dtype: str) -> str:
     body = "\n      ".join([*before, call, *after])
     return f"""static void {kernel.name}_blocks({_arguments(kernel)}, int64_t from, int64_t to, int flags) {{
   (void)p; (void)parts;
-  {cpu.buffers(kernel, dtype, cpu.converts(dtype))}
+  {cpu.buffers(kernel, dtype)}
   {gathered}
   const act_cut cut = act_cut_of(outer, inner);
   for (int64_t b = from; b < to; b++) {{
