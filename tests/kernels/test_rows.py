@@ -87,3 +87,22 @@ def test_a_parameter_that_is_any_nan_stays_one_in_bfloat16():
     y = actium.prelu(x, parameter, channel_dim=1)
     assert y[:, 2].isnan().all()
     assert (y[:, :2] == -1.0).all()
+
+
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, (3, 5, 64), (2, 3, 100), (4, 2, 784), (2, 3, 1100), (1, 1, 40_000)], ids=str
+)
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+def test_sums_are_those_of_all_elements_of_a_channel(dtype, shape):
+    outer, channels, inner = shape
+    backward = Library(actium.prelu.op.plan, str(dtype).removeprefix("torch.")).rows()[1]
+    x, grad = torch.randn(shape).to(dtype), torch.randn(shape).to(dtype)
+    values, sums = torch.rand(channels), torch.zeros(channels, dtype=torch.float64)
+    arrays, slope = (ctypes.c_uint64 * 1)(values.data_ptr()), torch.empty_like(x)
+    assert backward(*addresses(x, grad, slope), outer, channels, inner, arrays, sums.data_ptr(), 2, 0) == 0
+    terms = torch.where(x < 0, x, 0).double() * grad.double()
+    scale = terms.abs().sum((0, 2))
+    assert ((sums - terms.sum((0, 2))).abs() <= 4e-7 * scale).all()
+    torch.testing.assert_close(
+        slope.double(), torch.where(x < 0, values[:, None], 1).to(dtype) * grad, rtol=1e-2, atol=0, check_dtype=False
+    )

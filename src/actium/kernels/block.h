@@ -115,6 +115,13 @@ static inline const void *act_padded(void *room, const void *from, size_t bytes,
   return memcpy(room, from, bytes);
 }
 
+/* How many of the elements left in a row are the next block. Of halves so many that whole vectors fit, of any processor's:
+ * what is behind them is copied to where there is room for a vector. */
+static inline int act_block(int64_t left, int halves) {
+  if (left >= ACT_LANES) return ACT_LANES;
+  return (int)(halves && left > 32 ? left / 32 * 32 : left);
+}
+
 /* The larger one in absolute value, as bits: they are in the order of the numbers, and NaN is above all of them. */
 ACT_FN int act_larger(int most, float x) {
   const int bits = act_bits_(__builtin_fabsf(x));
@@ -139,17 +146,24 @@ static inline void act_in_order(float *terms) {
   for (int j = 0; j < ACT_WIDE; j++) terms[j] = apart[act_apart(j)];
 }
 
-/* Sum of the first n of ACT_LANES terms: pairwise in float down to 16 lanes, then in double, always in this order. Where
- * few are left the first steps would only add zeros. */
-static inline double act_tree_sum(float *terms, int n) {
+/* Adds the first n of ACT_LANES terms to ACT_SUMS sums: pairwise in float down to as many, then in double, always in this
+ * order. Where few are left the first steps would only add zeros. */
+enum { ACT_SUMS = 16 };
+static inline void act_tree_add(double *sums, float *terms, int n) {
   int first = ACT_LANES / 2;
-  while (first >= 16 && n <= first) first /= 2;
+  while (first >= ACT_SUMS && n <= first) first /= 2;
   for (int i = n; i < 2 * first; i++) terms[i] = 0.0f;
-  for (int width = first; width >= 16; width /= 2)
-    for (int i = 0; i < width; i++) terms[i] += terms[i + width];
-  double total = 0.0;
-  for (int i = 0; i < 16; i++) total += (double)terms[i];
-  return total;
+  for (int width = first; width >= ACT_SUMS; width /= 2) {
+    float *above = terms + width;
+#pragma GCC ivdep
+    for (int i = 0; i < width; i++) terms[i] += above[i];
+  }
+  for (int i = 0; i < ACT_SUMS; i++) sums[i] += (double)terms[i];
+}
+static inline double act_sum_up(double *sums) {
+  for (int i = 0; i < 8; i++) sums[i] += sums[i + 8];
+  for (int i = 0; i < 4; i++) sums[i] += sums[i + 4];
+  return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
 /* How many rows one task has; depends on the shape alone. A task's sums take a pass over as much as one row. */

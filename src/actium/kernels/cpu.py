@@ -215,19 +215,25 @@ def _rows(kernel: Kernel, dtype: str) -> str:
     return "\n\n".join((_long_rows(kernel, dtype), _short_rows(kernel, dtype), _rows_entry(kernel, dtype)))
 
 
-def sum_blocks(kernel: Kernel, dtype: str, to: str) -> list[str]:
-    """Statements that add up the first m of a block's w terms; `to` is an assignment, {0} in it the sum's number."""
+def sum_blocks(kernel: Kernel, dtype: str) -> list[str]:
+    """Statements that add the first m of a block's w terms to sums0, sums1, …."""
     # Of a padded block the terms behind its end are left out: the last ones have to be the last.
     order = "if (w != m) act_in_order(s{0} + m / ACT_WIDE * ACT_WIDE); " if converts(dtype) == "bf16" else ""
-    return [f"{order}{to} act_tree_sum(s{{0}}, m);".format(k) for k in range(len(kernel.sums))]
+    return [f"{order}act_tree_add(sums{{0}}, s{{0}}, m);".format(k) for k in range(len(kernel.sums))]
 
 
 def _long_rows(kernel: Kernel, dtype: str) -> str:
     """One piece of a row of one channel: the parameters are numbers."""
+    halves = int(converts(dtype) is not None)
     load, store, inputs, outputs = _io(kernel, dtype)
     room, before, behind, _ = _far(kernel, dtype) if _rows_may_be_far(kernel, dtype) else ("", "", "", "")
     uniform = "".join(f", {number(f'p[{k}][c]', dtype)}" for k in range(len(kernel.parameters)))
-    add_tree = "\n        ".join(sum_blocks(kernel, dtype, "acc[{0}] +="))
+    count = range(len(kernel.sums))
+    sums = " ".join(f"double sums{k}[ACT_SUMS] = {{0}};" for k in count)
+    add_tree, add_up = (
+        "\n      ".join(sum_blocks(kernel, dtype)),
+        " ".join(f"acc[{k}] += act_sum_up(sums{k});" for k in count),
+    )
     return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
   {buffers(kernel, dtype)}
@@ -238,16 +244,18 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
   const int64_t rest = length - piece * per_piece;
   const int64_t last = first + (rest < per_piece ? (rest < 0 ? 0 : rest) : per_piece);
   (void)c; (void)p; (void)acc;
-  for (int64_t at = first; at < last; at += ACT_LANES) {{
-      const int m = last - at < ACT_LANES ? (int)(last - at) : ACT_LANES;
+  {sums}
+  for (int64_t at = first, left; (left = last - at) > 0; at += act_block(left, {halves})) {{
+      const int m = act_block(left, {halves});
       {_targets(kernel)}
       {before}
       {load}
       {kernel.name}_uniform({", ".join([*inputs, *outputs])}, w{uniform});
       {store}
       {behind}
-        {add_tree}
+      {add_tree}
   }}
+  {add_up}
 }}"""
 
 
@@ -256,6 +264,7 @@ def _short_rows(kernel: Kernel, dtype: str) -> str:
 
     Sums are in that order, too; what loops make of the padding behind a period is thrown away.
     """
+    halves = int(converts(dtype) is not None)
     load, store, inputs, outputs = _io(kernel, dtype)
     elements = "".join(f", spread[{k}] + (at - row)" for k in range(len(kernel.parameters)))
     add_each = "\n        ".join(
@@ -269,8 +278,8 @@ def _short_rows(kernel: Kernel, dtype: str) -> str:
   (void)acc; (void)spread; (void)room;
   for (int64_t row = from * period; row < to * period && row < total; row += period) {{
     const int64_t end = total - row < period ? total : row + period;
-    for (int64_t at = row; at < end; at += ACT_LANES) {{
-      const int m = end - at < ACT_LANES ? (int)(end - at) : ACT_LANES;
+    for (int64_t at = row, left; (left = end - at) > 0; at += act_block(left, {halves})) {{
+      const int m = act_block(left, {halves});
       {_targets(kernel)}
       {load}
       {kernel.name}_elements({", ".join([*inputs, *outputs])}, w{elements});

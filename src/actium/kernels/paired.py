@@ -73,7 +73,9 @@ def _io(kernel: Kernel, dtype: str) -> tuple[list[str], list[str], list[str]]:
 def _blocks(kernel: Kernel, dtype: str) -> str:
     before, after, addresses = _io(kernel, dtype)
     sums = [f"s{k}" for k in range(len(kernel.sums))]
-    after += cpu.sum_blocks(kernel, dtype, f"parts[b * {len(sums)} + {{0}}] =")
+    before += [f"double sums{k}[ACT_SUMS] = {{0}};" for k in range(len(sums))]
+    after += cpu.sum_blocks(kernel, dtype)
+    after += [f"parts[b * {len(sums)} + {k}] = act_sum_up(sums{k});" for k in range(len(sums))]
     values = [cpu.number(f"p[{k}]", dtype) for k in range(len(kernel.parameters))]
     runs = [f"g_{n}" for n in kernel.inputs] + [f"g{k}" for k in range(len(kernel.outputs))]
     gathered = "\n  ".join(f"_Alignas(64) T {name}[ACT_LANES];" for name in runs)
