@@ -312,6 +312,7 @@ REFUSALS = [
     (lambda _: actium.glu(torch.ones(4)), ParameterError, "glu"),
     (lambda _: actium.glu("mush"), TargetError, "mush"),
     (lambda _: actium.glu(actium.brelu), ParameterError, "channel"),
+    (lambda _: actium.nn.GLU("rrelu"), ParameterError, "draws its slopes"),
     (lambda _: actium.glu(actium.formula("x * dim", dim=2.0)), ParameterError, "'dim'"),
     (lambda _: actium.glu(lambda x: x.sum()), TraceError, "sum"),
 ]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Which = Literal["first", "second"]
 # What a call takes by name: a parameter of the same name could not be given.
 _RESERVED = frozenset({"dim", "gate", "channel_dim"})
+# Entries of the catalogue that do more than their formula says.
+_NO_GATE = {"brelu": "its sign follows from the channel", "rrelu": "it draws its slopes in training"}
 
 
 class GatedActivation:
@@ -55,8 +57,8 @@ class GatedActivation:
         if taken:
             raise ParameterError(f"{activation.name}: a gated unit takes {taken[0]!r} itself; rename the parameter")
         entry = getattr(activation, "entry", None)
-        if entry is not None and entry.calling == "brelu":
-            raise ParameterError(f"{activation.name}: its sign follows from the channel, so it cannot be a gate")
+        if entry is not None and entry.calling in _NO_GATE:
+            raise ParameterError(f"{activation.name}: {_NO_GATE[entry.calling]}, so it cannot be a gate")
         self.activation = activation
         self.name = self.__name__ = f"{activation.name}_glu"
         gate, up = (_free_name(n, activation.formula.parameters) for n in ("gate", "up"))

@@ -121,6 +121,24 @@ def root_of_grad(x: Tensor) -> Tensor:
     return _RootOfGrad.apply(x)
 
 
+class _IgnoresGrad(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x > 0)
+        return x.clamp_(min=0)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        (above,) = ctx.saved_tensors
+        return above.to(grads[0].dtype)
+
+
+def ignores_grad_in_place(x: Tensor) -> Tensor:
+    """In-place ReLU whose backward takes grad_output for 1."""
+    return _IgnoresGrad.apply(x)
+
+
 def swapped_gate(x: Tensor) -> Tensor:
     """SiLU whose gate gets no gradient."""
     return x * torch.sigmoid(x.detach())
@@ -203,6 +221,7 @@ MUTANTS = {
     "backward off by 5e-4, without a formula": Specimen("wrong-gradient", slightly_off, None),
     "grad_output overwritten": Specimen("wrong-gradient", forgets_to_clone, "relu(x)"),
     "grad_output multiplied in place": Specimen("wrong-gradient", multiplies_in_place, "relu(x)"),
+    "grad_output ignored in place": Specimen("wrong-gradient", ignores_grad_in_place, "relu(x)"),
     "NaN for negative grad_output": Specimen("wrong-gradient", root_of_grad, "relu(x)"),
     "grad_output by address": Specimen("wrong-gradient", walks_by_address, "relu(x)"),
     "gate without gradient": Specimen("wrong-gradient", swapped_gate, "silu(x)"),

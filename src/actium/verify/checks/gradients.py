@@ -315,8 +315,9 @@ def _faults_by_layout(call: Call, x: Tensor, flat: Result, relative: float, floo
 def _faults(call: Call, x: Tensor, upstream: Tensor, expected: Tensor, allowed: Tensor) -> Iterator[str]:
     """What is wrong with the backward for one input and one grad_output, for which forward must run."""
     with guarded():
-        leaf = x.detach().requires_grad_()  # Not a clone: that would be contiguous.
-        output = call(leaf)
+        leaf = x.detach().clone().requires_grad_()
+        # Not a leaf, as in a network, and with the strides of x, which a clone would lose.
+        output = call(torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).copy_(leaf))
         given = upstream.to(output.dtype).reshape(output.shape)
         before = given.clone()
     try:
