@@ -110,3 +110,30 @@ def test_wrong_arguments_are_named():
 def test_growth_tells_stable_from_unstable():
     assert moments("tanh").growth < 1 < moments("gelu").growth
     assert moments("relu").growth == pytest.approx(1.0, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    "unit", [actium.nn.SwiGLU, actium.nn.GLU("silu"), actium.glu("silu"), lambda: actium.nn.SwiGLU()], ids=range(4)
+)
+def test_a_gated_unit_has_the_moments_of_the_product(unit):
+    torch.manual_seed(0)
+    z, u = torch.randn(2, 2_000_000, dtype=torch.float64)
+    y = torch.nn.functional.silu(z) * u
+    found = moments(unit)
+    assert found.method == "certified"
+    assert found.mean == 0
+    assert found.square == pytest.approx(float(y.square().mean()), rel=0.01)
+    assert found.fourth == pytest.approx(float(y.pow(4).mean()), rel=0.05)
+    a, b = z.clone().requires_grad_(), u.clone().requires_grad_()
+    slopes = torch.autograd.grad((torch.nn.functional.silu(a) * b).sum(), (a, b))
+    assert found.slope_square == pytest.approx(sum(float(s.square().mean()) for s in slopes) / 2, rel=0.01)
+    q = 1.02
+    more = torch.nn.functional.silu(z * math.sqrt(q)) * u * math.sqrt(q)
+    assert found.growth == pytest.approx(
+        math.log(float(more.square().mean() / y.square().mean())) / math.log(q), abs=0.02
+    )
+
+
+def test_pytorchs_gated_unit_is_one_of_sigmoid():
+    assert moments(torch.nn.GLU()) == moments(actium.nn.GLU()) == moments(torch.nn.GLU)
+    assert moments(torch.nn.GLU()).square == moments("sigmoid").square

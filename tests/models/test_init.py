@@ -139,3 +139,25 @@ def test_a_failing_forward_leaves_no_hooks():
         actium.init_(model, torch.zeros(3, 5))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert F.relu(torch.tensor(-1.0)) == 0
+
+
+@pytest.mark.parametrize("unit", [actium.nn.SwiGLU, actium.nn.GeGLU, nn.GLU])
+@pytest.mark.parametrize("given", [False, True])
+def test_blocks_of_gated_units_keep_the_variance(unit, given):
+    torch.manual_seed(0)
+    x = torch.randn(256, 256)
+    blocks = [nn.Sequential(nn.Linear(256, 1024), unit(), nn.Linear(512, 256)) for _ in range(3)]
+    report = actium.init_(nn.Sequential(*blocks), x if given else None)
+    assert [row.activation for row in report.layers] == [None, unit.__name__] * 3
+    for block in blocks:
+        x = block(x).detach()
+        assert 0.3 < float(x.var()) < 3
+
+
+def test_gradients_keep_their_size_through_a_gated_unit():
+    torch.manual_seed(0)
+    first, unit, last = nn.Linear(512, 2048), actium.nn.SwiGLU(), nn.Linear(1024, 512)
+    actium.init_(nn.Sequential(first, unit, last), mode="fan_out")
+    gate_up = torch.randn(512, 2048, requires_grad=True)
+    last(unit(gate_up)).backward(torch.randn(512, 512))
+    assert float((gate_up.grad @ first.weight).var()) == pytest.approx(1.0, rel=0.1)

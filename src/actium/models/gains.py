@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from actium.catalogue.build import CatalogueActivation
 from actium.define import Activation
 from actium.errors import ParameterError, QuadratureError, TraceError
+from actium.gated import GatedActivation
+from actium.gated_module import GatedModule
 from actium.models.gaussian import gaussian_moments
 from actium.models.making import REGISTERED, accepted, make, maker, makes_modules, name_of
 from actium.module import ActivationModule
@@ -57,7 +59,9 @@ def moments(act: Any, **parameters: float) -> Moments:
 
     Args:
         act: An activation, a name of the catalogue, a module or its class, a function without arguments that makes one,
-            or a function of one tensor. Of a module with one value per channel, the mean of the values counts.
+            or a function of one tensor. Of a module with one value per channel, the mean of the values counts. Of a
+            gated unit (`actium.glu`, `actium.nn.GLU`, `torch.nn.GLU`), f(z) is act(z)·u with another such variable u,
+            its slope squared the mean of those by gate and up, and q scales both.
         **parameters: Values of its parameters, otherwise those of the module or the defaults.
 
     Returns:
@@ -75,6 +79,9 @@ def moments(act: Any, **parameters: float) -> Moments:
     if makes_modules(act):
         given = {name: value for name, value in parameters.items() if name in accepted(act)}
         act, parameters = make(act, **given), {n: v for n, v in parameters.items() if n not in given}
+    gate = gate_function(act)
+    if gate is not None:
+        return _gated(moments(gate, **parameters))
     described = _described(act, parameters)
     if described is not None:
         try:
@@ -136,6 +143,24 @@ def _torch_gain(act: Any, parameters: dict[str, float]) -> float:
         raise ParameterError(
             f"{name}: nn.init.calculate_gain has none; gain({name!r}) is 1/√E[f(z)²], by quadrature"
         ) from None
+
+
+# --- Gated units ---------------------------------------------------------------------------------------------
+
+
+def gate_function(act: Any) -> Any:
+    """The function of the gate of a gated unit, its module or its class; None of what is none."""
+    if isinstance(act, type) and issubclass(act, GatedModule | nn.GLU):
+        act = make(act)
+    if isinstance(act, GatedModule | GatedActivation):
+        return act.activation
+    return "sigmoid" if isinstance(act, nn.GLU) else None
+
+
+def _gated(gate: Moments) -> Moments:
+    """Moments of f(z)·u for independent standard normal z and u: E[u] = 0, E[u²] = 1, E[u⁴] = 3."""
+    slope_square = (gate.slope_square + gate.square) / 2
+    return Moments(0.0, gate.square, slope_square, 3 * gate.fourth, gate.growth + 1, 3 * gate.error, gate.method)
 
 
 # --- From what a user holds to a formula ---------------------------------------------------------------------

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from actium.errors import ParameterError
 from actium.models.functional import Call, Interceptor, entry_of_function
-from actium.models.gains import Moments, moments
+from actium.models.gains import Moments, gate_function, moments
 from actium.models.making import clean, is_activation
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -99,7 +99,8 @@ def init_(
     In mode "fan_in" a layer's weights have variance g²/fan_in with the gain of the activation that feeds it (1 where
     none does), so that every preactivation has the variance of the input, taken as 1. In mode "fan_out" it is
     g²/fan_out with the backward gain of the activation that follows, which keeps the variance of gradients. For ReLU
-    these are He's.
+    these are He's. The modules of gated units (`actium.nn.GLU` and its kin, `torch.nn.GLU`) count as activations; a
+    product that a model writes itself, `F.silu(gate) * up`, cannot be seen.
 
     An activation that grows more than proportionally at 1 (`moments(act).growth` above 1: GELU, SiLU, Mish) has no
     stable variance with zero biases: what a layer adds to it, the next ones multiply. `bias="stable"` makes the
@@ -162,7 +163,7 @@ def _check(sample: Any, mode: str, bias: str, calibrate: bool) -> None:
 def _event(name: str, module: nn.Module) -> Event | None:
     for kind, found in (
         ("layer", isinstance(module, _LAYERS)),
-        ("activation", is_activation(module)),
+        ("activation", is_activation(module) or gate_function(module) is not None),
         ("norm", isinstance(module, _NORMS)),
     ):
         if found:
