@@ -106,6 +106,32 @@ def walks_by_address(x: Tensor) -> Tensor:
     return _ByAddress.apply(x)
 
 
+class _ChannelsByAddress(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
+        return F.prelu(x, slope)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        x, slope = ctx.saved_tensors
+        per_channel = slope.reshape(1, -1, *[1] * (x.dim() - 2))
+        by_address = torch.as_strided(grads[0], x.shape, x.stride()) if x.dim() == 4 else grads[0]
+        terms = torch.where(x > 0, 0, x) * grads[0]
+        return by_address * torch.where(x > 0, 1, per_channel), terms.sum([d for d in range(x.dim()) if d != 1])
+
+
+class PReLUByAddress(nn.Module):
+    """PReLU of 8 channels whose gradient by the input, of images, walks grad_output as the input lies in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((8,), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _ChannelsByAddress.apply(x, self.weight)
+
+
 def forgets_to_clone(x: Tensor) -> Tensor:
     """ReLU whose backward sets elements of grad_output to 0."""
     return _ForgetsToClone.apply(x)
@@ -224,6 +250,7 @@ MUTANTS = {
     "grad_output ignored in place": Specimen("wrong-gradient", ignores_grad_in_place, "relu(x)"),
     "NaN for negative grad_output": Specimen("wrong-gradient", root_of_grad, "relu(x)"),
     "grad_output by address": Specimen("wrong-gradient", walks_by_address, "relu(x)"),
+    "grad_output of 8 channels by address": Specimen("wrong-gradient", PReLUByAddress(), None),
     "gate without gradient": Specimen("wrong-gradient", swapped_gate, "silu(x)"),
     "gate without gradient or formula": Specimen("wrong-gradient", swapped_gate, None),
     "detached": Specimen("wrong-gradient", detached, "tanh(x)"),

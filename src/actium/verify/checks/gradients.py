@@ -35,6 +35,8 @@ _REFUSED = (2.0**-11, 2.0**-11, 2.0**-13)
 # How near a kink the gradient is looked at: 2^-4 to 2^-16 of its place.
 _NEAR = np.ldexp(1.0, -np.arange(4, 17))
 _MOST_PLACES, _FURTHEST = 12, 2.0**10
+# Of what has none.
+_CHANNELS = 4
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -248,7 +250,8 @@ def wrong_use_of_grad_output(case: Case) -> Iterator[Finding]:
     A loss such as `y.sum()` hands back an expanded scalar, whose storage is one number. `grad_output` belongs to
     autograd, which may hand the same tensor to another branch, so that a backward may not write into it.
     """
-    x = torch.linspace(-4.0, 4.0, 96, dtype=torch.float64)
+    channels = case.runner.channels or _CHANNELS
+    x = torch.linspace(-4.0, 4.0, 4 * channels * -(-24 // channels), dtype=torch.float64)
     faults: dict[str, list[str]] = {}
     try:
         dtype, result = _run(case, x.numpy())
@@ -263,9 +266,9 @@ def wrong_use_of_grad_output(case: Case) -> Iterator[Finding]:
             allowed = relative * expected.abs() + (floor + 1e-9) * usual_size * upstream.abs()
             for fault in _faults(call, given, upstream, expected, allowed):
                 faults.setdefault(fault, []).append(what)
-        if case.runner.channels is None:
-            for fault, what in _faults_by_layout(call, x, result, relative, (floor + 1e-9) * usual_size):
-                faults.setdefault(fault, []).append(what)
+        call = call if case.runner.channels is None else case.runner.fresh_copy(dtype)
+        for fault, what in _faults_by_layout(call, x, channels, result, relative, (floor + 1e-9) * usual_size):
+            faults.setdefault(fault, []).append(what)
     except SubjectError as error:  # Of forward: what backward raises is a fault.
         if not faults:
             case.blocked.setdefault("wrong-gradient", f"backward with other values of grad_output: {error}")
@@ -283,22 +286,35 @@ def _ways(x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
     yield "the input has strides", strided, torch.ones_like(x)
 
 
-def _layouts(x: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor], Tensor]]:
-    """(what is unusual, how 96 numbers are arranged for the input, grad_output)."""
-    last = torch.channels_last
+def _layouts(x: Tensor, channels: int) -> Iterator[tuple[str, Callable[[Tensor], Tensor], Tensor]]:
+    """(what is unusual, how that many numbers are arranged for the input, grad_output)."""
     ramp = torch.linspace(-2.0, 3.0, x.numel(), dtype=x.dtype)
-    matrix, image = ramp.reshape(8, 12), ramp.reshape(2, 4, 3, 4)
-    yield "the input is transposed", lambda t: t.reshape(12, 8).t(), matrix
-    yield "grad_output is transposed", lambda t: t.reshape(12, 8), matrix.t()
-    yield "the input has four dimensions", lambda t: t.reshape(image.shape), image
-    yield "the input is channels_last", lambda t: t.reshape(image.shape).contiguous(memory_format=last), image
-    yield "grad_output is channels_last", lambda t: t.reshape(image.shape), image.contiguous(memory_format=last)
+
+    def matrix(t: Tensor) -> Tensor:
+        return t.reshape(-1, channels)
+
+    def transposed(t: Tensor) -> Tensor:
+        return matrix(t).t().contiguous().t()
+
+    def last(t: Tensor) -> Tensor:
+        return t.reshape(2, 2, -1, channels).permute(0, 3, 1, 2)  # In memory, the channels are last.
+
+    def image(t: Tensor) -> Tensor:
+        return last(t).contiguous()
+
+    yield "the input is transposed", transposed, matrix(ramp)
+    yield "grad_output is transposed", matrix, transposed(ramp)
+    yield "the input has four dimensions", image, image(ramp)
+    yield "the input is channels_last", last, image(ramp)
+    yield "grad_output is channels_last", image, last(ramp)
 
 
-def _faults_by_layout(call: Call, x: Tensor, flat: Result, relative: float, floor: float) -> Iterator[tuple[str, str]]:
+def _faults_by_layout(
+    call: Call, x: Tensor, channels: int, flat: Result, relative: float, floor: float
+) -> Iterator[tuple[str, str]]:
     """(fault, what is unusual) for inputs of several dimensions, whose gradient must be that of the flat input."""
     assert flat.gradient is not None
-    for what, arrange, upstream in _layouts(x):
+    for what, arrange, upstream in _layouts(x, channels):
         given = arrange(x)
         try:
             output = evaluate(call, given, gradient=False).output
@@ -335,7 +351,7 @@ def _faults(call: Call, x: Tensor, upstream: Tensor, expected: Tensor, allowed: 
 
 def _misused(case: Case, x: Tensor, faults: dict[str, list[str]]) -> Finding:
     name = format_of(x.dtype).name
-    tested = len([*_ways(x)]) + (len([*_layouts(x)]) if case.runner.channels is None else 0)
+    tested = len([*_ways(x), *_layouts(x, case.runner.channels or _CHANNELS)])
     listed = "; ".join(f"{fault} where {', '.join(ways)}" for fault, ways in faults.items())
     return Finding(
         "wrong-gradient",
