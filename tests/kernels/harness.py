@@ -93,7 +93,7 @@ def bits(xs: np.ndarray) -> np.ndarray:
 
 def build_folder(folder: Path, changed: dict[str, str]) -> Path:
     """A folder with the headers of the project, some of them changed."""
-    for name in ("math.h", "hot.h"):
+    for name in ("math.h", "halves.h", "hot.h"):
         (folder / name).write_text(changed.get(name) or (HEADER.parent / name).read_text())
     return folder
 

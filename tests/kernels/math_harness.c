@@ -5,6 +5,7 @@
  * Exported: act_apply (one function over arrays), act_worst (largest error over encodings), act_reference (the
  * reference itself, so that a test can hold it against ball arithmetic), act_load and act_store (half-precision blocks).
  */
+#include "halves.h"
 #include "hot.h"
 #include <math.h>
 #include <stddef.h>

@@ -6,7 +6,7 @@
 #ifndef ACTIUM_BLOCK_H
 #define ACTIUM_BLOCK_H
 
-#include "math.h"
+#include "halves.h"
 
 #include <stdint.h>
 #include <stdlib.h>

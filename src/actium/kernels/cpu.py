@@ -16,14 +16,14 @@ from actium.errors import KernelError
 from actium.kernels.compiler import has_long_vectors
 from actium.kernels.loops import Kernel, compute
 
-# How each dtype is stored, and its functions in math.h (none: it is computed in as it is).
+# How each dtype is stored, and its functions in halves.h (none: it is computed in as it is).
 STORAGE = {"float32": ("float", None), "bfloat16": ("uint16_t", "bf16"), "float16": ("uint16_t", "f16")}
 
 
 def headers() -> dict[str, str]:
     """The C headers that generated sources include."""
     folder = files("actium.kernels")
-    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("math.h", "hot.h", "block.h")}
+    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("math.h", "halves.h", "hot.h", "block.h")}
 
 
 def source(kernels: tuple[Kernel, ...], dtype: str) -> str:
