@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from actium.authoring import activation, formula
 from actium.checking import activation_of, at_values, check, known_functions, subject_of
-from actium.errors import DtypeError, TargetError
+from actium.errors import CheckError, DtypeError, ParameterError, TargetError
 from actium.running import check_all
 from actium.symbolic.parameters import learnable
 from actium.symbolic.parse import parse
@@ -146,3 +146,25 @@ def test_activation_of_every_kind_of_target():
 def test_at_values_leaves_no_parameter():
     made = at_values(parse("a * x + b", parameters=["a", "b"]), {"a": 2.0, "b": 1.0})
     assert made.text == "2 * x + 1"
+
+
+def test_a_given_formula_is_what_code_is_held_to():
+    certificate = check(torch.relu, formula="x * sigmoid(x)", dtypes=["float16"])
+    assert certificate.verdict == "fail"
+    assert certificate.of("wrong-gradient")
+    leaky = check(torch.nn.functional.leaky_relu, formula="where(x > 0, x, a * x)", a=0.01, dtypes=["float16"])
+    assert leaky.passed
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"claim": {"odd": True}}, ParameterError, "'claim'"),
+        ({"onyl": ("wrong-gradient",)}, ParameterError, "'onyl'"),
+        ({"only": ()}, CheckError, "empty"),
+        ({"dtypes": ()}, DtypeError, "no dtype"),
+    ],
+)
+def test_misspelt_and_empty_options_are_refused(wrong, error, message):
+    with pytest.raises(error, match=message):
+        check(torch.relu, **wrong)

@@ -363,3 +363,16 @@ def test_closed_pipe_is_no_traceback():
         assert process.stderr is not None
         process.stdout.close()
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("option", [("-j", "1"), ("-j1",), ("--jobs=1",)])
+def test_a_reader_that_leaves_loses_no_file_and_a_short_option_is_no_formula(option, tmp_path):
+    arguments = ["check", "mish", "silu", "--dtype", "bfloat16", *option, "--json", str(tmp_path / "out.json")]
+    command = [sys.executable, "-c", "from actium.cli import main; main()", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert len(json.loads((tmp_path / "out.json").read_text())["certificates"]) == 2

@@ -19,7 +19,7 @@ from actium.errors import (
     TargetError,
     TraceError,
 )
-from actium.kernels import toolchain
+from actium.kernels import front, toolchain
 from actium.verify.encodings import HALVES, finite_encodings, format_of
 from actium.verify.ulp import judged_error
 from samples import DTYPES, REFERENCE, SLOPE, assert_same_bits, elu, gelu, identify, mish, relu, sample, silu
@@ -401,3 +401,16 @@ def test_names_that_an_activation_has_taken_are_avoided():
 
 def test_the_same_activation_gives_the_same_unit():
     assert actium.glu(actium.silu) is actium.glu("silu") is actium.glu("SiLU")
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("form", ["two", "halves"])
+def test_hooks_must_give_back_what_was_kept(monkeypatch, compiled, form):
+    if not compiled:
+        monkeypatch.setattr(front, "module", lambda: None)
+    unit, gate, up = actium.glu("silu"), *(torch.randn(2, 4, 8).requires_grad_().unbind())
+    for change in (lambda t: t.half(), lambda t: t[:1]):
+        with torch.autograd.graph.saved_tensors_hooks(change, lambda t: t):
+            y = unit(gate, up) if form == "two" else unit(torch.cat((gate, up), -1))
+        with pytest.raises((DtypeError, ShapeError), match="came back"):
+            y.sum().backward()

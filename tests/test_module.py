@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 
@@ -244,3 +245,43 @@ def test_the_module_of_rrelu_draws_in_training_only():
         actium.rrelu.module(lower=0.5)
     with pytest.raises(ParameterError, match="slope"):
         actium.rrelu.module(slope=0.5)
+
+
+def test_an_assigned_number_is_the_one_that_is_computed_with():
+    x = torch.tensor([-1.0, 2.0])
+    layer = actium.nn.LeakyReLU(0.1)
+    twin = copy.copy(layer)
+    layer.negative_slope = 0.5
+    assert layer(x).tolist() == [-0.5, 2.0]
+    assert "0.5" in repr(layer)
+    layer.negative_slope = 0.01  # the default, which has the shortest path
+    torch.testing.assert_close(layer(x), torch.tensor([-0.01, 2.0]))
+    torch.testing.assert_close(twin(x), torch.tensor([-0.1, 2.0]))
+    with pytest.raises(ParameterError):
+        layer.negative_slope = "steep"
+
+
+def test_an_assigned_number_of_a_range_is_still_trained_and_saved():
+    clip = actium.formula("clamp(x, -t, t)", t=actium.learnable(2.0, positive=True)).module()
+    clip.t = 5.0
+    assert clip(torch.tensor([100.0])).item() == pytest.approx(5.0)
+    assert clip.t.requires_grad
+    other = actium.formula("clamp(x, -t, t)", t=actium.learnable(2.0, positive=True)).module()
+    other.load_state_dict(clip.state_dict())
+    assert other.t.item() == pytest.approx(5.0)
+    with pytest.raises(ParameterError):
+        clip.t = -1.0
+
+
+@pytest.mark.parametrize("name", ["HardClip", "SReLU", "SoftplusClip", "TanhClip", "PReLU"])
+def test_modules_of_trained_ranges_are_made_without_memory_and_replicated(name):
+    with torch.device("meta"):
+        assert repr(getattr(actium.nn, name)())
+    layer = getattr(actium.nn, name)()
+    replica = layer._replicate_for_data_parallel()
+    for key, parameter in layer._parameters.items():  # as torch.nn.parallel.replicate does
+        replica._parameters.pop(key, None)
+        setattr(replica, key, parameter.detach().clone().requires_grad_())
+    x = torch.randn(2, 3)
+    assert torch.equal(replica(x), layer(x))
+    assert repr(replica)

@@ -9,9 +9,10 @@ import weakref
 import pytest
 import torch
 
+import actium
 from actium.authoring import formula
 from actium.define import Activation
-from actium.errors import DtypeError
+from actium.errors import DtypeError, InplaceError, ShapeError
 from actium.kernels import front
 from actium.symbolic.graph import Formula, const, parameter, variable, where
 from actium.symbolic.parameters import Parameter
@@ -316,6 +317,57 @@ def test_hooks_must_not_change_the_dtype(monkeypatch, compiled):
         y.sum().backward()
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_hooks_must_not_change_the_shape(monkeypatch, compiled):
+    if not compiled:
+        monkeypatch.setattr(front, "make", lambda *_: None)
+    x = sample(3, 50).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t[:1], lambda t: t):
+        y = formula(SILU_TEXT)(x)
+    with pytest.raises(ShapeError, match=r"\(3, 50\).*\(1, 50\)"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("warm", [True, False])
+def test_gradients_without_memory_of_their_own(monkeypatch, compiled, warm):
+    # The backward of `abs` in a second derivative, and that of `sgn`, send a tensor of zeros that has no address.
+    if not compiled:
+        monkeypatch.setattr(front, "make", lambda *_: None)
+    activation, x = formula(SILU_TEXT), sample(8).requires_grad_()
+    if warm:
+        activation(x).sum().backward()
+        activation(x.detach())
+    second = [
+        torch.autograd.functional.hessian(lambda t: f(t).abs().sum(), x.detach())  # noqa: B023
+        for f in (activation, torch.nn.functional.silu)
+    ]
+    torch.testing.assert_close(*second)
+    for function in (activation, actium.relu, lambda t: actium.gelu(t, memory="uint8"), actium.glu("silu")):
+        (slope,) = torch.autograd.grad(torch.sgn(function(x)).sum(), x)
+        assert (slope == 0).all()
+    zero = torch._efficientzerotensor((8,))
+    assert (activation(zero) == 0).all()
+    assert (activation(zero.requires_grad_()) == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*(beta|prototype)")
+def test_what_outlives_its_transform_and_what_is_not_dense_meets_the_same_answer_cold_and_warm():
+    activation, kept = formula(SILU_TEXT), []
+    for _ in range(2):
+        torch.func.grad(lambda t: kept.append(t * 1) or (t * t).sum())(sample(3))
+        torch.testing.assert_close(activation(kept[-1]).sum(), torch.nn.functional.silu(kept[-1]).sum())
+        for strange in (torch.eye(3).to_sparse(), torch.eye(3).to_sparse_csr(), nested()):
+            with pytest.raises(DtypeError, match=r"dense"):
+                activation(strange)
+        activation(sample(3))
+        activation(sample(3).requires_grad_()).sum().backward()
+
+
+def nested() -> torch.Tensor:
+    return torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+
+
 @pytest.mark.parametrize("slope", [0.25, torch.tensor(0.25), torch.tensor([0.25, 0.5, 0.75, 1.0])], ids=str)
 def test_an_in_place_call_keeps_the_parameters_that_its_backward_needs(slope):
     y, s = variable("y"), parameter("slope")
@@ -349,3 +401,48 @@ def test_without_kernels_the_result_is_the_same(monkeypatch):
     grad = sample(1000, seed=1)
     for got, want in zip(gradients(eager, x, grad), gradients(mish, x, grad), strict=True):
         assert torch.allclose(got, want, rtol=2e-6, atol=1e-7)
+
+
+def test_what_autograd_does_not_let_overwrite_is_left_as_it_is():
+    leaf = sample(4, 3).requires_grad_()
+    with torch.inference_mode():
+        inferred = sample(3)
+    for x, why in (
+        (leaf, "leaf"),
+        (leaf[1], "view of a leaf"),
+        ((leaf * 1).chunk(2)[0], "several views"),
+        (inferred, "inference mode"),
+    ):
+        before = x.detach().clone()
+        for memory in ("exact", "bits"):
+            if x is inferred and memory == "bits":
+                continue
+            with pytest.raises(InplaceError, match=why):
+                actium.relu(x, inplace=True, memory=memory)
+            layer = actium.nn.ReLU(inplace=True, memory=memory)
+            assert torch.equal(layer(x), before.clamp(min=0))
+        assert torch.equal(x, before)
+    within = leaf * 1
+    assert torch.equal(actium.relu(within[1:], inplace=True), within[1:])
+
+
+@pytest.mark.parametrize("name", ["LeakyReLU", "Hardtanh", "Hardshrink", "ReLU", "RReLU"])
+def test_in_place_modules_compile_whole(name):
+    layer = getattr(actium.nn, name)(**({} if name == "Hardshrink" else {"inplace": True})).eval()
+    x = sample(7).requires_grad_()
+    torch.compiler.reset()
+    got = torch.compile(lambda t: layer(t * 1), fullgraph=True, backend="aot_eager")(x)
+    torch.testing.assert_close(got, layer(x))
+    torch.compiler.reset()
+    function = getattr(actium, layer.entry.name)
+    if name in ("LeakyReLU", "Hardtanh"):
+        got = torch.compile(lambda t: function(t * 1, inplace=True), fullgraph=True, backend="aot_eager")(x)
+        torch.testing.assert_close(got, layer(x))
+
+
+def test_slopes_are_drawn_within_a_compiled_graph():
+    x = -torch.ones(500)
+    torch.compiler.reset()
+    got = torch.compile(actium.nn.RReLU(0.2, 0.3), fullgraph=True, backend="aot_eager")(x)
+    assert ((got <= -0.2) & (got >= -0.3)).all()
+    assert got.unique().numel() > 100

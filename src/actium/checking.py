@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from actium.as_written import as_written
 from actium.define import Activation
-from actium.errors import CheckError, TraceError
+from actium.errors import CheckError, DtypeError, ParameterError, TraceError
 from actium.exhaustive import Progress, check_full
 from actium.kernels.eager import compile_function
 from actium.module import ActivationModule
 from actium.symbolic.graph import Formula, const, parameter, substitute
 from actium.symbolic.parameters import Parameter
+from actium.symbolic.parse import parse
 from actium.symbolic.trace import Traced, trace
 from actium.targets import Found, resolve
 from actium.verify.certificate import Certificate
@@ -46,6 +47,7 @@ def check(
     full: bool = False,
     out: Path | None = None,
     progress: Progress | None = None,
+    formula: str | None = None,
     **parameters: float,
 ) -> Certificate:
     """Judge an activation function against exact arithmetic.
@@ -65,15 +67,18 @@ def check(
             name, or code that can be traced. Then `only` is not taken.
         out: With `full`, a directory that keeps results, so that an interrupted run goes on where it stopped.
         progress: With `full`, called with how many exponents are done, and of how many.
+        formula: What code is meant to be, as text; otherwise it is traced.
         **parameters: Values for the names in a formula besides `x`.
 
     Returns:
         The certificate: `certificate.passed`, `certificate.findings`, `certificate.to_json()`.
 
     Raises:
-        TargetError: If the text names nothing that can be loaded, or several things (see `running.check_all`).
+        TargetError: If the text names nothing that can be loaded, or several things (see `running.check_all`), or the
+            target is a class or cannot be called.
         FormulaError: If the text can only be a formula, and is none.
-        DtypeError: If a dtype is not a format that can be checked.
+        DtypeError: If a dtype is not a format that can be checked, or there is none.
+        ParameterError: If a parameter is none of the formula's.
         CheckError: If there is no such check id or property, or a property's value cannot be one, or `full` is asked
             for where there is no formula.
 
@@ -82,18 +87,32 @@ def check(
         >>> certificate.verdict, "softplus" in certificate.same_as
         ('fail', True)
     """
+    dtypes, only = tuple(dtypes), None if only is None else tuple(only)
+    if not dtypes or only == ():
+        raise DtypeError("no dtype to check") if not dtypes else CheckError("no check to judge by: `only` is empty")
     if isinstance(target, str):
-        found = resolve(target, parameters, guess=True)
+        found = resolve(target, parameters if formula is None else None, guess=True)
     else:
         found = Found(_name_of(target), target, values=parameters)
     claims_of(claims or {})
     found = replace(found, target=name or found.target, claims=claims or {})
     subject = subject_of(found, fused)
+    if formula is not None:
+        subject = replace(subject, formula=parse(formula, parameters=parameters), parameters=parameters)
+    elif not isinstance(target, str):
+        _refuse_unknown(found.target, parameters, subject.formula)
     if full:
         if only is not None:
             raise CheckError("the run over all inputs is of every check: leave out `only` or `full`")
         return check_full(subject, known=known_functions(), dtypes=tuple(dtypes), out=out, progress=progress)
     return judge(subject, known=known_functions(), dtypes=tuple(dtypes), only=only)
+
+
+def _refuse_unknown(name: str, parameters: Mapping[str, float], formula: Formula | None) -> None:
+    known = () if formula is None else formula.parameters
+    for given in parameters:
+        if given not in known:
+            raise ParameterError(f"{name}: no parameter or option {given!r}; parameters: {', '.join(known) or 'none'}")
 
 
 def activation_of(text: str, parameters: Mapping[str, float] | None = None, name: str = "activation") -> Activation:

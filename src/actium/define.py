@@ -22,6 +22,7 @@ from actium.kernels.plain import (
     functorch_level,
     is_dynamo_compiling,
     is_grad_enabled,
+    is_wrapped,
     tracing_state,
 )
 from actium.lean import Memory, MemoryMode, apply, modes
@@ -136,6 +137,8 @@ class Activation:
                 and type(input) is Tensor
                 and input.dtype in (calls := self._calls)
                 and input.is_cpu
+                and input.layout is torch.strided
+                and not input.is_nested
                 and input.is_contiguous()
                 and not input.is_neg()
                 and forward_ad._current_level < 0
@@ -144,16 +147,17 @@ class Activation:
             ):
                 call = calls[input.dtype]
                 if input.requires_grad and is_grad_enabled():
-                    if functorch_level() is None:
+                    if functorch_level() is None and not input._is_zerotensor() and not is_wrapped(input):
                         return call.apply(input)
                 elif (count := input.numel()) < SERIAL:
                     try:
                         address = input.data_ptr()
                     except RuntimeError:
                         return self._general(input, channel_dim)
-                    y = _empty_like(input)
-                    call.forward(address, y.data_ptr(), count)
-                    return y
+                    if address:  # a ZeroTensor has none
+                        y = _empty_like(input)
+                        call.forward(address, y.data_ptr(), count)
+                        return y
             return self._general(input, channel_dim)
         if len(args) == len(self.parameters) + 1:
             *args, inplace = args  # type: ignore[assignment]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from actium.define import Activation
 from actium.errors import ParameterError
-from actium.kernels.plain import is_plain
+from actium.kernels.plain import is_dynamo_compiling, is_plain, why_not_overwritten
 from actium.lean import Memory, apply, check_mode, slope_error_text
 from actium.symbolic.parameters import Parameter
 
@@ -75,13 +75,30 @@ class ActivationModule(nn.Module):
             value = p.check(values.get(p.name, p.init))
             if p.learnable or p.name in learn:
                 self._learned[p.name] = p
-                start = torch.full((self.channels,), value, device=device, dtype=dtype)
-                self.register_parameter(_stored_name(p), nn.Parameter(_unconstrain(start, p)))
+                start = torch.full((self.channels,), _unconstrain(value, p), device=device, dtype=dtype)
+                self.register_parameter(_stored_name(p), nn.Parameter(start))
             else:
                 self._fixed[p.name] = value
+        self._note_numbers()
+
+    def _note_numbers(self) -> None:
         self._plain: tuple[float, ...] | None = tuple(self._fixed.values()) if not self._learned else None
         # The activation's own call has the shortest path to its kernel.
-        self._short = self._plain == activation._defaults
+        self._short = self._plain == self.activation._defaults
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A parameter that is a number takes another one; of one that is trained in a range, all channels do."""
+        fixed, learned = (self.__dict__.get(kind, {}) for kind in ("_fixed", "_learned"))
+        if name in fixed:
+            (p,) = (p for p in self.activation.parameters if p.name == name)
+            self._fixed = {**fixed, name: p.check(value)}  # a copy of the module may share the other
+            self._note_numbers()
+        elif name in learned and _stored_name(learned[name]) != name:
+            raw = getattr(self, RAW + name)
+            with torch.no_grad():
+                raw.fill_(_unconstrain(learned[name].check(value), learned[name]))
+        else:
+            super().__setattr__(name, value)
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the activation."""
@@ -99,9 +116,12 @@ class ActivationModule(nn.Module):
         return tuple(self._fixed[n] if n in self._fixed else getattr(self, n) for n in names)
 
     def _may_overwrite(self, input: Tensor) -> bool:
+        # A compiler decides itself what shares memory.
+        if is_dynamo_compiling() or why_not_overwritten(input) is not None:
+            return False
         if not torch.is_grad_enabled() or not (input.requires_grad or self._learned):
             return True
-        return not self._learned and not input.is_leaf and self._is_exact_inplace(input)
+        return not self._learned and self._is_exact_inplace(input)
 
     def _is_exact_inplace(self, input: Tensor) -> bool:
         """Whether the backward pass can do without the input."""
@@ -114,7 +134,7 @@ class ActivationModule(nn.Module):
     def __getattr__(self, name: str) -> Any:
         learned = self.__dict__.get("_learned", {})
         if name in learned and _stored_name(learned[name]) != name:
-            return _constrain(self._parameters[RAW + name], learned[name])  # type: ignore[arg-type]
+            return _constrain(getattr(self, RAW + name), learned[name])  # a replica has tensors in their place
         fixed = self.__dict__.get("_fixed", {})
         return fixed[name] if name in fixed else super().__getattr__(name)
 
@@ -193,16 +213,13 @@ def _constrain(raw: Tensor, p: Parameter) -> Tensor:
     return high - F.softplus(raw)
 
 
-def _unconstrain(value: Tensor, p: Parameter) -> Tensor:
+def _unconstrain(v: float, p: Parameter) -> float:
     """The inverse of `_constrain`, computed in float64."""
     if not p.constrained:
-        return value
+        return v
     low, high = bounds(p)
-    v = float(value[0])
     if low is not None and high is not None:
         share = min(max((v - low) / (high - low), NEAREST), 1 - NEAREST)
-        raw = math.log(share / (1 - share))
-    else:
-        distance = max(v - low - (NEAREST if p.positive else 0.0) if low is not None else high - v, NEAREST)  # type: ignore[operator]
-        raw = distance + math.log(-math.expm1(-distance))
-    return torch.full_like(value, raw)
+        return math.log(share / (1 - share))
+    distance = max(v - low - (NEAREST if p.positive else 0.0) if low is not None else high - v, NEAREST)  # type: ignore[operator]
+    return distance + math.log(-math.expm1(-distance))

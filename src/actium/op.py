@@ -28,6 +28,7 @@ from actium.kernels.plain import (
     is_dynamo_compiling,
     is_grad_enabled,
     is_plain,
+    why_not_overwritten,
 )
 from actium.kernels.plan import Plan
 from actium.symbolic.graph import Formula, Node
@@ -154,6 +155,8 @@ class Op:
             if x.dtype not in COMPUTE:
                 hint = "convert it with .float()" if not x.dtype.is_complex else "apply it to .real and .imag"
                 raise DtypeError(f"{self.name}: got {x.dtype}, expected float16, bfloat16, float32 or float64; {hint}")
+            if x.is_nested:
+                raise DtypeError(f"{self.name}: got a nested tensor, expected a dense one; apply it to .values()")
             if x.layout is not torch.strided:
                 raise DtypeError(f"{self.name}: got layout {x.layout}, expected a dense tensor; call .to_dense()")
             if x.dtype != first.dtype or x.shape != first.shape:
@@ -196,13 +199,11 @@ class Op:
             )
 
     def _check_inplace(self, x: Tensor, parameters: tuple[ParameterValue, ...]) -> None:
+        if not is_compiling() and (reason := why_not_overwritten(x)) is not None:
+            raise InplaceError(f"{self.name}: {reason}, which an in-place call must not change; leave out inplace=True")
         learning = any(isinstance(p, Tensor) and p.requires_grad for p in parameters)
         if not is_grad_enabled() or not (x.requires_grad or learning):
             return
-        if x.requires_grad and x.is_leaf:
-            raise InplaceError(
-                f"{self.name}: x is a leaf that requires grad; its own gradient would be of the overwritten value"
-            )
         if learning or self.output_slope is None:
             why = "a parameter's gradient needs the input" if learning else "the backward pass needs the input"
             raise InplaceError(
@@ -299,7 +300,12 @@ def _flat_function(
         def backward(ctx: Any, grad: Tensor) -> Tensor | None:  # type: ignore[override]
             (x,) = ctx.saved_tensors
             # What hooks give back for x need not be what they were given: it may be in another order.
-            if (address := address_of_gradient(grad)) is None or not x.is_contiguous() or x.dtype is not grad.dtype:
+            if (
+                (address := address_of_gradient(grad)) is None
+                or not x.is_contiguous()
+                or x.dtype is not grad.dtype
+                or x.shape != grad.shape
+            ):
                 return any_gradients(op, parameters, (x,), grad, (True,))[0]
             gradient = _empty_like(x)
             count = x.numel()

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from actium.authoring import formula
 from actium.kernels.eager import compile_function
@@ -111,6 +112,34 @@ def test_a_product_reaches_past_the_underflow_of_its_exponential(text, exact):
         # In plain torch e^x is subnormal here and keeps 14 bits or more; more than a half holds.
         assert got == pytest.approx(exact(x), rel=2.0**-12)
         assert got != 0.0
+
+
+QUOTIENTS = {
+    "x / exp(x)": lambda x: x / torch.exp(x),
+    "1 / exp(x)": lambda x: 1 / torch.exp(x),
+    "cos(x) / exp(2 * x)": lambda x: torch.cos(x) / torch.exp(2 * x),
+    "x / exp(x * x)": lambda x: x / torch.exp(x * x),
+    "(1 + x) * tanh(softplus(-x))": lambda x: (1 + x) * torch.tanh(F.softplus(-x)),
+    "exp(x) * tanh(softplus(-2 * x))": lambda x: torch.exp(x) * torch.tanh(F.softplus(-2 * x)),
+    "(1 + x) / cosh(softplus(-x))": lambda x: (1 + x) / torch.cosh(F.softplus(-x)),
+    "mish(-x)": lambda x: F.mish(-x),
+}
+
+
+@pytest.mark.parametrize("text", QUOTIENTS)
+def test_exponentials_below_the_line_and_of_negatives_are_right_on_every_path(text):
+    activation, written = formula(text), QUOTIENTS[text]
+    x = torch.tensor([-3.0, -0.5, 0.0, 0.25, 4.0], dtype=torch.float64)
+    torch.testing.assert_close(activation(x), written(x))
+    torch.testing.assert_close(activation(x.float()), written(x).float())
+    torch.testing.assert_close(torch.vmap(activation)(x), written(x))
+    for function, exact in ((activation, written), (torch.func.grad(activation), torch.func.grad(written))):
+        torch.testing.assert_close(torch.vmap(torch.func.grad(function))(x), torch.vmap(torch.func.grad(exact))(x))
+
+
+@pytest.mark.parametrize("text", ["x + exp(x / inf)", "exp(-(1e200 * x) * (2e200 * x))"])
+def test_constants_that_no_kernel_holds_are_left_alone(text):
+    assert formula(text)(torch.zeros(1, dtype=torch.float64)) == 1
 
 
 @pytest.mark.parametrize("text", ["x * sigmoid(x)", "x**2 * exp(-x**2)", "x * tanh(exp(x))", "exp(x) * x**3 * sech(x)"])

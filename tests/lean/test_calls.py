@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 import actium
 import actium.nn
-from actium.errors import InplaceError, MemoryModeError
+from actium.errors import DtypeError, InplaceError, MemoryModeError
 from actium.kernels import toolchain
 from actium.lean import apply
 from samples import assert_same_bits, gradients, sample
@@ -218,3 +218,13 @@ def test_a_frozen_parameter_counts_as_it_was_in_the_forward_pass():
     assert_same_bits(
         torch.autograd.grad(y.sum(), x)[0], gradients(actium.leaky_relu, x, torch.ones(100), negative_slope=0.25)[1]
     )
+
+
+@BY_CASE
+def test_hooks_must_give_back_what_was_kept(name, memory):
+    x = sample(4, 100, dtype=HALF).requires_grad_()
+    lossy = torch.autograd.graph.saved_tensors_hooks(lambda t: t.float(), lambda t: t)
+    with lossy:
+        y = getattr(actium, name)(x, memory=memory)
+    with pytest.raises(DtypeError, match="came back"):
+        y.sum().backward()

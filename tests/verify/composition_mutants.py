@@ -73,6 +73,28 @@ class _ConstantGradOutput(_OldStyle):
         return grads[0].detach() * _silu_slope(x)
 
 
+class _Root(Function):
+    """A square root, which has no slope for half of all numbers; its root is a constant for autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        root = torch.sqrt(x)
+        ctx.save_for_backward(x, root)
+        return 1 * root
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        _, root = ctx.saved_tensors
+        return grads[0] / (2 * root)
+
+
+class _RootOfConstantGrad(_Root):
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        x, _ = ctx.saved_tensors
+        return grads[0].detach() / (2 * torch.sqrt(x))
+
+
 class _NewStyle(Function):
     """SiLU that torch.func knows: nothing to be found but the missing forward mode."""
 
@@ -313,6 +335,8 @@ MUTANTS: dict[str, Specimen] = {
     "an intermediate result saved": Specimen("double-backward", saves_the_gate, None),
     "backward on .data": Specimen("double-backward", without_graph, None),
     "grad_output detached": Specimen("double-backward", constant_grad_output, None),
+    "root saved": Specimen("double-backward", _Root.apply, None),
+    "grad_output of a root detached": Specimen("double-backward", _RootOfConstantGrad.apply, None),
     "softplus beyond its threshold": Specimen("double-backward", F.softplus, "softplus(x)", "warn"),
     "old style in forward mode": Specimen("forward-ad", old_style, None, "warn"),
     "custom_op in forward mode": Specimen("forward-ad", custom_op, None),
@@ -349,6 +373,7 @@ SOUND: dict[str, tuple[Callable[[Tensor], Tensor], frozenset[str]]] = {
     "piecewise linear": (lambda x: torch.where(x > 0, x, 0.1 * x), frozenset()),
     "step": (torch.sign, frozenset()),
     "in place": (nn.SiLU(inplace=True), frozenset()),
+    "root": (torch.sqrt, frozenset()),
     "float32 inside": (lambda x: F.mish(x.float()).to(x.dtype), frozenset()),
     "float32 out": (lambda x: F.silu(x.float()), frozenset()),
     "saturated nearly everywhere": (lambda x: 0.01 * torch.tanh(x / 0.01), frozenset()),

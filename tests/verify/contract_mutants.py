@@ -118,6 +118,38 @@ class Scale(nn.Module):
         return x.mul_(gain) if self.overwrite else x * gain
 
 
+# --- shape-change, batch-coupling -----------------------------------------------------------------------------
+
+
+class Squeezed(nn.Module):
+    """ReLU that drops dimensions of size 1."""
+
+    def __init__(self, *dims: int) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x.squeeze(*self.dims) if x.dim() else x)
+
+
+def of_rank(rank: int, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """ReLU, and for tensors of one rank something else first."""
+    return lambda x: torch.relu(function(x) if x.dim() == rank else x)
+
+
+def swapped(x: Tensor) -> Tensor:
+    return x.transpose(-1, -2)
+
+
+def by_batch_mean(x: Tensor) -> Tensor:
+    return x / x.abs().mean(0, keepdim=True)
+
+
+def twice_alone(x: Tensor) -> Tensor:
+    """Doubles a batch of one row."""
+    return torch.relu(x) * (2 if x.dim() > 1 and x.shape[0] == 1 else 1)
+
+
 # --- channel-axis -----------------------------------------------------------------------------------------------
 
 
@@ -249,6 +281,15 @@ MUTANTS: dict[str, Specimen] = {
     "in place for evaluation only": Specimen("in-place", made(NeverTrains), None, "warn"),
     "mul_ of 16 channels": Specimen("input-mutated", Scale(16, overwrite=True), None),
     "mul_ of 64 channels": Specimen("input-mutated", Scale(64, overwrite=True), None),
+    "squeeze": Specimen("shape-change", lambda x: torch.relu(x.squeeze()), None),
+    "squeeze in a module": Specimen("shape-change", Squeezed(), None),
+    "squeeze of the batch": Specimen("shape-change", Squeezed(0), None),
+    "squeeze of the channels": Specimen("shape-change", Squeezed(-1), None),
+    "3-d transposed": Specimen("shape-change", of_rank(3, swapped), None),
+    "5-d transposed": Specimen("shape-change", of_rank(5, swapped), None),
+    "3-d by batch mean": Specimen("batch-coupling", of_rank(3, by_batch_mean), None),
+    "5-d by batch mean": Specimen("batch-coupling", of_rank(5, by_batch_mean), None),
+    "doubled alone": Specimen("batch-coupling", twice_alone, None),
     "slopes on the last axis": Specimen("channel-axis", LastAxis(4), None),
     "slopes on the last axis, one by default": Specimen("channel-axis", made(LastAxis), None),
     "scale by row": Specimen("channel-axis", ByRow(), None),
@@ -263,6 +304,11 @@ SOUND: dict[str, list[Callable[[Tensor], Tensor]]] = {
     "autocast-inside": [nn.SiLU(), off_inside, inherits, made(Checked)],
     "in-place": [nn.ReLU(inplace=True), made(nn.SiLU), made(nn.ELU, 0.5, True), F.relu_, F.leaky_relu, torch.tanh],
     "input-mutated": [Scale(16), Scale(64)],
+    "shape-change": [nn.PReLU(8), nn.Softmax(-1), nn.GLU(), nn.BatchNorm2d(8)],
+    "batch-coupling": [
+        *(nn.PReLU(8), Scale(16), ChannelsLast(8), nn.BatchNorm1d(8), nn.InstanceNorm2d(8), nn.LayerNorm(8)),
+        *(nn.GLU(), nn.Softmax(-1), nn.Softmax(1), nn.Softmax(), nn.Softmax2d()),
+    ],
     "channel-axis": [nn.PReLU(8), made(nn.PReLU), ChannelsLast(8), Images()],
     "constructor": [made(nn.LeakyReLU), made(nn.Dropout, 0.1), made(Checked), made(nn.ELU, 0.5)],
 }

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from mutants import MUTANTS, SOUND, Specimen
 from torch import nn
 
-from actium.errors import CheckError, DtypeError
+from actium.errors import CheckError, DtypeError, TargetError
 from actium.symbolic.parse import parse
 from actium.verify import Certificate, Subject, check, subject_of
 from actium.verify.checks import REGISTRY
@@ -78,6 +78,20 @@ def test_only_the_checks_asked_for_run() -> None:
     assert set(certificate.checks_not_run) == set(REGISTRY) - {"dtype-leak"}
     with pytest.raises(CheckError, match="did you mean dtype-leak"):
         check(Subject("naive", torch.sigmoid), only=["dtype-leaks"])
+
+
+@pytest.mark.parametrize(
+    ("target", "advice"),
+    [
+        (nn.ReLU, r"make an instance, ReLU\(...\)"),
+        (torch.autograd.Function, r"give Function\.apply"),
+        (None, "not callable"),
+        (3, "not callable"),
+    ],
+)
+def test_what_is_no_function_is_refused(target, advice: str) -> None:
+    with pytest.raises(TargetError, match=advice):
+        check(Subject("target", target))
 
 
 def test_every_check_has_run_or_is_listed_with_the_reason() -> None:

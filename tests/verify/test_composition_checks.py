@@ -71,6 +71,28 @@ def test_what_composes_is_accepted(name: str) -> None:
     assert certificate.verdict == ("warn" if expected else "pass")
 
 
+@pytest.mark.parametrize(
+    "text", ["sqrt(x)", "x**1.5", "x*sqrt(x)", "sqrt(1 + x)", "sqrt(1 - x**2)", "x*log(x)", "rsqrt(x)"]
+)
+def test_what_has_a_domain_is_judged_inside_it(text: str) -> None:
+    only = ["double-backward", "forward-ad", "functional-grad"]
+    certificate = actium.check(text, only=only)
+    assert certificate.verdict == "pass", str(certificate)
+    assert set(certificate.checks_run) == set(only)
+
+
+@pytest.mark.parametrize("name", ["root saved", "grad_output of a root detached"])
+def test_numbers_inside_a_domain_are_what_is_rejected(name: str) -> None:
+    (finding,) = certificate_of_mutant(name).findings
+    assert "expected nan" not in finding.message
+    assert "got nan" not in finding.message
+
+
+def test_what_is_finite_nowhere_is_not_passed() -> None:
+    certificate = judge(lambda x: torch.sqrt(-1 - x * x), only=["double-backward", "forward-ad"])
+    assert set(certificate.checks_not_run) >= {"double-backward", "forward-ad"}
+
+
 # --- PyTorch's own, and ours ------------------------------------------------------------------------------
 
 TORCH = {

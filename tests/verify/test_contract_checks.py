@@ -6,7 +6,7 @@ import functools
 
 import pytest
 import torch
-from contract_mutants import HOW, MUTANTS, SOUND, Mixture, Specimen, clip_without_grad_
+from contract_mutants import HOW, MUTANTS, SOUND, Mixture, Scale, Specimen, clip_without_grad_
 from torch import nn
 
 import actium
@@ -66,6 +66,54 @@ def test_the_generators_of_the_callers_gpus_are_left_alone(monkeypatch: pytest.M
     certificate = actium.check(torch.tanh, only=["batch-coupling"])
     assert certificate.checks_run == ("batch-coupling",)
     assert len(seeds) == 1
+
+
+# --- shape-change ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["squeeze", "squeeze of the batch", "squeeze of the channels"])
+def test_what_drops_dimensions_of_size_1_is_swept_all_the_same(name: str) -> None:
+    certificate = judge(MUTANTS[name].call, ("shape-change", "nan-policy"))
+    assert set(certificate.checks_run) == {"shape-change", "nan-policy"}
+    assert "one number: (1,) in, () out" in messages(certificate, "fail")
+
+
+def test_channels_that_a_layer_does_not_have_are_not_tried() -> None:
+    for layer in (nn.PReLU(8), actium.nn.PReLU(8), Scale(16)):
+        assert "(5, 1)" not in str(judge(layer, ("shape-change",)))
+
+
+# --- dtype of the parameters ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "dtype"),
+    [
+        (nn.PReLU().bfloat16(), "bfloat16"),
+        (nn.PReLU(4).half(), "float16"),
+        (nn.PReLU().double(), "float64"),
+        (nn.Sequential(nn.Linear(8, 8), nn.GELU()).bfloat16(), "bfloat16"),
+        (Scale(16).double(), "float64"),
+    ],
+    ids=["bfloat16", "float16 with channels", "float64", "linear", "promoting"],
+)
+def test_a_converted_module_is_judged_in_float32(module: nn.Module, dtype: str) -> None:
+    before = {p.dtype for p in module.parameters()}
+    only = ("dtype-leak", "shape-change", "batch-coupling", "wrong-parameter-gradient", "deepcopy", "state-dict")
+    certificate = judge(module, only)
+    assert certificate.passed, str(certificate)
+    assert set(certificate.checks_run) == set(only)
+    assert f"its parameters are {dtype}" in " ".join(certificate.properties["notes"])
+    assert {p.dtype for p in module.parameters()} == before
+
+
+def test_a_dtype_that_only_some_parameters_have_is_still_a_fault() -> None:
+    layer = Scale(16)
+    layer.bias = nn.Parameter(torch.zeros(1))
+    layer.gain = nn.Parameter(layer.gain.detach().double())
+    certificate = judge(layer, ("dtype-leak",))
+    assert "float16 in, float64 out" in messages(certificate, "warn")
+    assert "converted with" not in str(certificate.properties.get("notes"))
 
 
 # --- autocast-inside ------------------------------------------------------------------------------------------

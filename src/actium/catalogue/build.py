@@ -15,6 +15,7 @@ from torch import Tensor
 from actium.catalogue.entry import Entry, OutputSlope
 from actium.define import Activation
 from actium.errors import InplaceError, MemoryModeError, ParameterError
+from actium.kernels.plain import is_dynamo_compiling
 from actium.lean import Memory, check_name
 from actium.module import ActivationModule
 from actium.op import Op, ParameterValue
@@ -91,7 +92,9 @@ class _ConditionalInplace(CatalogueActivation):
         """Apply the function elementwise; see `Activation.__call__`."""
         if len(args) == len(self.parameters) + 1:
             *args, inplace = args  # type: ignore[assignment]
-        if inplace and memory == "exact" and torch.is_grad_enabled() and input.requires_grad:
+        # What is compiled is out of place inside, and exact for all parameters.
+        training = torch.is_grad_enabled() and input.requires_grad and not is_dynamo_compiling()
+        if inplace and memory == "exact" and training:
             values = self.values(*args, **parameters)
             if not self.allows_inplace_training(values, input.dtype):
                 slope = self.entry.output_slope
@@ -227,6 +230,11 @@ class _BRelu(CatalogueActivation):
 class _RRelu(CatalogueActivation):
     """Draws the slopes in training."""
 
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(entry)
+        self._drawn = _with_slopes()
+        _ = self._drawn.eager_function  # made now, because torch.compile could not trace the making
+
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         input: Tensor,
@@ -254,7 +262,7 @@ class _RRelu(CatalogueActivation):
                 f"rrelu: training keeps the drawn slopes, memory={memory!r} is for training=False; use memory='exact'"
             )
         slopes = torch.empty_like(input).uniform_(low, high).detach()
-        y = _with_slopes().many((input, slopes), (), None)
+        y = self._drawn.many((input, slopes), (), None)
         if not inplace:
             return y
         if torch.is_grad_enabled() and input.requires_grad:

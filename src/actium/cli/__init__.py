@@ -15,9 +15,10 @@ import typer
 
 from actium import __version__
 from actium.cli import bench, check, compare, show
+from actium.cli.common import outlive_reader
 
 # An argument that starts with a dash and is not one of these is a formula: -x * sigmoid(x).
-_OPTION = re.compile(r"-|-[oph]|--([a-z][a-z-]*(=.*)?)?", re.DOTALL)
+_OPTION = re.compile(r"-|-[oph]|-j\d*|--([a-z][a-z-]*(=.*)?)?", re.DOTALL)
 
 app = typer.Typer(
     name="actium",
@@ -45,6 +46,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 gets ? for →
+    sys.stdout = outlive_reader(sys.stdout)
     arguments = [a if not a.startswith("-") or _OPTION.fullmatch(a) else f" {a}" for a in sys.argv[1:]]
     app(args=arguments, prog_name="actium")
 

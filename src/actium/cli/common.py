@@ -6,6 +6,7 @@ Stage: arguments → [common] → commands. Loads neither torch nor rich until s
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -51,6 +52,25 @@ Target = Annotated[
 ]
 
 
+class _Outliving(io.FileIO):
+    def write(self, data: Any) -> int | None:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(data)
+
+
+def outlive_reader(stream: TextIO) -> TextIO:
+    """Stdout whose reader may leave, as `head` does: the work goes on, its files are written, its exit code stands."""
+    try:
+        raw = _Outliving(stream.fileno(), "w", closefd=False)
+    except (OSError, ValueError):  # there is no file behind it
+        return stream
+    lines = getattr(stream, "line_buffering", False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding=stream.encoding, errors="replace", line_buffering=lines)
+
+
 @contextlib.contextmanager
 def errors(debug: bool) -> Iterator[None]:
     """Turn what goes wrong into `error: …` on stderr and an exit code."""
@@ -58,10 +78,6 @@ def errors(debug: bool) -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort):
         raise
-    except BrokenPipeError:
-        # The reader has gone; Python would complain again when it flushes stdout on the way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(FAILED) from None
     except ActiumError as error:
         give_up(str(error), debug)
     except OSError as error:

@@ -23,7 +23,8 @@ STORAGE = {"float32": ("float", None), "bfloat16": ("uint16_t", "bf16"), "float1
 def headers() -> dict[str, str]:
     """The C headers that generated sources include."""
     folder = files("actium.kernels")
-    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("math.h", "halves.h", "hot.h", "block.h")}
+    names = ("math.h", "halves.h", "hot.h", "block.h")
+    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in names}
 
 
 def source(kernels: tuple[Kernel, ...], dtype: str) -> str:

@@ -11,13 +11,13 @@ import ctypes
 import keyword
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from actium.errors import DtypeError
+from actium.errors import DtypeError, ShapeError
 from actium.kernels import cpu, toolchain
 from actium.kernels.described import flat_kernels, rows_kernels
 from actium.kernels.eager import compile_function
@@ -205,6 +205,14 @@ def forward(
     return y if out is None or y is out else out.copy_(y)
 
 
+def check_kept(name: str, x: Tensor, grad: Tensor, shape: Sequence[int]) -> None:
+    """Raise if a hook on saved tensors has given back something else than it got."""
+    if x.dtype is not grad.dtype:
+        raise DtypeError(f"{name}: the gradient is {grad.dtype}, but an input kept for it came back as {x.dtype}")
+    if x.shape != shape:
+        raise ShapeError(f"{name}: an input kept for the gradient is {tuple(shape)}, but came back as {tuple(x.shape)}")
+
+
 def backward(
     op: Op,
     inputs: tuple[Tensor, ...],
@@ -217,14 +225,12 @@ def backward(
 
     Raises:
         DtypeError: If a hook on saved tensors has given an input back in another dtype.
+        ShapeError: If it came back in another shape.
     """
     count = len(inputs)
     x = inputs[0]
     for t in inputs:
-        if t.dtype is not grad.dtype:
-            raise DtypeError(
-                f"{op.name}: the gradient is {grad.dtype}, but an input kept for it came back as {t.dtype}"
-            )
+        check_kept(op.name, t, grad, grad.shape)
     library = op.kernels.library(x.dtype) if x.is_cpu else None
     if library is None:
         if (triton := op.kernels.triton_library(x)) is not None:

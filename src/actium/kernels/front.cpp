@@ -71,12 +71,12 @@ struct ActiumBackward : public torch::autograd::Node {
     if (!grad.defined() || !any) return result;
     Operands in{{}, dim, gate_first};
     bool quick = !at::GradMode::is_enabled() && is_plain(grad) && is_quiet();
-    for (size_t k = 0; k < count; k++) {
+    for (size_t k = 0; k < count; k++) { /* a hook may give back something else than it got */
       in.x[k] = saved[k].unpack();
-      quick &= is_plain(in.x[k]);
+      quick &= is_plain(in.x[k]) && grad.scalar_type() == in.x[k].scalar_type() &&
+          (dim >= 0 ? in.x[k].dim() == grad.dim() : in.x[k].sizes() == grad.sizes());
     }
-    quick &= grad.scalar_type() == in.x[0].scalar_type() && grad.sizes() == at::IntArrayRef(in.sizes());
-    if (!quick) return general(in, grad);
+    if (!quick || (dim >= 0 && grad.sizes() != at::IntArrayRef(in.sizes()))) return general(in, grad);
     for (size_t k = 0; k < count; k++)
       if (task_should_compute_output(k)) result[k] = fresh_like(in.x[k]);
     backward(*call, in, grad, result);

@@ -17,6 +17,7 @@ from torch import Tensor
 from actium.kernels import dispatch, paired, toolchain
 from actium.kernels.dispatch import C_DTYPES, FRESH_OUTPUT, ONE_GRADIENT
 from actium.kernels.front import fresh_like
+from actium.kernels.gpu import availability
 from actium.kernels.loops import Kernel
 from actium.kernels.plan import Plan
 
@@ -44,8 +45,8 @@ class Kernels:
         return paired.source(tuple(kernels), dtype)
 
     def library(self, dtype: torch.dtype, learning: bool = False) -> Any | None:
-        """The compiled functions for a dtype; None where there are none."""
-        if dtype not in C_DTYPES:
+        """The compiled functions for a dtype; None where there are none, or Triton's are to run in their place."""
+        if dtype not in C_DTYPES or availability.INTERPRETED:
             return None
         key = C_DTYPES[dtype], learning
         if key not in self._built:
@@ -90,8 +91,8 @@ class Halves(NamedTuple):
 
     def forward(self, x: Tensor, parameters: tuple[Any, ...]) -> Tensor:
         """The value."""
-        numbers = dispatch.as_numbers(parameters)
-        library = self.kernels.library(x.dtype) if x.is_cpu and numbers is not None else None
+        numbers = dispatch.as_numbers(parameters) if x.is_cpu else None  # would have another device waited for
+        library = self.kernels.library(x.dtype) if numbers is not None else None
         if library is None or numbers is None or x.numel() == 0:
             y = dispatch.forward(self.op, self.split(x), parameters, self.channel_dim)
             like = self._empty_half(dispatch.dense(x))
@@ -108,10 +109,12 @@ class Halves(NamedTuple):
     def backward(
         self, x: Tensor, grad: Tensor, parameters: tuple[Any, ...], needed: tuple[bool, ...]
     ) -> list[Tensor | None]:
-        """Gradients of x and of the parameters that need one."""
-        numbers = dispatch.as_numbers(parameters)
+        """Gradients of x and of the parameters that need one; raises as `dispatch.backward` does."""
+        whole = [2 * n if d == self.dim else n for d, n in enumerate(grad.shape)]
+        dispatch.check_kept(self.op.name, x, grad, torch.Size(whole))
+        numbers = dispatch.as_numbers(parameters) if x.is_cpu else None
         learning = any(needed[1:])
-        library = self.kernels.library(x.dtype, learning) if x.is_cpu and numbers is not None else None
+        library = self.kernels.library(x.dtype, learning) if numbers is not None else None
         if library is None or numbers is None or x.numel() == 0:
             return self._backward_of_two(x, grad, parameters, needed)
         x = dispatch.dense(x)

@@ -20,6 +20,7 @@ from actium.errors import KernelError
 from actium.kernels import cpu, dispatch, layout, toolchain
 from actium.kernels.eager import compile_function
 from actium.kernels.front import fresh_like
+from actium.kernels.gpu import availability
 from actium.kernels.loops import Kernel, compute
 from actium.kernels.midrange import Midrange, midrange
 from actium.kernels.plan import Mode, Plan
@@ -242,9 +243,9 @@ class LeanKernels:
         return source(graphs(self.plan, self.kind, self.plan.mode(dtype), self._two), dtype)
 
     def library(self, x: Tensor) -> tuple[Any, Any] | None:
-        """The compiled (forward, backward) for a tensor; None where there is none."""
+        """The compiled (forward, backward) for a tensor; None where there is none, or Triton's are to run instead."""
         name = dispatch.C_DTYPES.get(x.dtype)
-        if name is None or not x.is_cpu or not toolchain.kernels_enabled():
+        if name is None or not x.is_cpu or availability.INTERPRETED or not toolchain.kernels_enabled():
             return None
         if name not in self._libraries:
             library = toolchain.load(self.source(name), headers())

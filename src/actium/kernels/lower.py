@@ -143,7 +143,8 @@ class Lowering:
             decay = PRIMITIVES[node.op].decay(*lowered) if above and _falls_itself(node) else None  # type: ignore[misc]
         row = PRIMITIVES[node.op] if node.args else None
         if decay is not None and self.target == "torch" and row and row.torch is not None and row.expand is None:
-            whole = remake(node, lowered)  # torch computes it in one piece
+            # torch computes it in one piece
+            whole = remake(node, lowered) if above else op("exp", negated(lowered[0]))
             decay = Decay(whole, whole, whole, decay.gone)
         if decay is None:
             ordered = self._products[node] if node in self._products else remake(node, lowered)

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actium.errors import InplaceError, MemoryModeError
+from actium.errors import DtypeError, InplaceError, MemoryModeError
 from actium.kernels import dispatch, layout
 from actium.kernels.front import fresh_like
 from actium.kernels.lean import Kept
-from actium.kernels.plain import is_compiling, is_grad_enabled, is_plain
+from actium.kernels.plain import is_compiling, is_grad_enabled, is_plain, why_not_overwritten
 from actium.lean.modes import Lacking, Lean, check_mode, check_name, lean
 from actium.op import Op, ParameterValue
 
@@ -66,10 +66,8 @@ def _refuse_learning(op: Op, memory: str, parameters: tuple[ParameterValue, ...]
 def _apply(
     mode: Lean, x: Tensor, parameters: tuple[ParameterValue, ...], channel_dim: int | None, inplace: bool
 ) -> Tensor:
-    if inplace and x.is_leaf:
-        raise InplaceError(
-            f"{mode.op.name}: x is a leaf that requires grad; its own gradient would be of the overwritten value"
-        )
+    if inplace and (reason := why_not_overwritten(x)) is not None:
+        raise InplaceError(f"{mode.op.name}: {reason}, which an in-place call must not change; leave out inplace=True")
     # As they are now: a frozen parameter may change before the backward pass.
     numbers = dispatch.as_numbers(parameters)
     if numbers is None and mode.kind != "bits":
@@ -90,7 +88,7 @@ def forward(
     marked: tuple[Any, ...] = parameters
     if mode.kind == "recall":
         assert numbers is not None
-        turn = mode.recall(numbers, x.dtype).turn
+        turn = mode.recall(numbers, x.dtype, x.device).turn
         if turn is None:
             return dispatch.forward(op, (x,), parameters, channel_dim, out=out), Kept(None)
         marked = (*numbers, turn)
@@ -128,6 +126,7 @@ class _Keeping(torch.autograd.Function):
         ctx.mode, ctx.channel_dim = mode, channel_dim
         ctx.floats = tuple(None if isinstance(p, Tensor) else p for p in parameters)
         first = y if mode.kind == "recall" else None
+        ctx.kept = tuple(None if t is None else (t.dtype, t.device, t.shape) for t in (first, kept.marks, kept.nans))
         ctx.place = y.dtype, y.device, y.shape, layout.dense(y).stride()
         ctx.save_for_backward(first, kept.marks, kept.nans, *(p for p in parameters if isinstance(p, Tensor)))
         return y
@@ -135,12 +134,21 @@ class _Keeping(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         y, marks, nans, *tensors = ctx.saved_tensors
+        _check_kept(ctx.mode.op.name, (y, marks, nans), ctx.kept)
         rest = iter(tensors)
         parameters = tuple(next(rest) if f is None else f for f in ctx.floats)
         dtype, device, shape, stride = ctx.place
         like = torch.empty_strided(shape, stride, dtype=dtype, device=device) if y is None else y
         arguments = ctx.mode, layout.dense(like), Kept(marks, nans), parameters, ctx.channel_dim
         return None, None, None, None, gradient(grad, arguments)
+
+
+def _check_kept(name: str, tensors: tuple[Tensor | None, ...], kept: tuple[Any, ...]) -> None:
+    """Raise if a hook on saved tensors has given back something else than it got: bits and bytes are no numbers."""
+    for t, place in zip(tensors, kept, strict=True):
+        if t is not None and (t.dtype, t.device, t.shape) != place:
+            was, now = (f"{d} {tuple(shape)} on {device}" for d, device, shape in (place, (t.dtype, t.device, t.shape)))
+            raise DtypeError(f"{name}: what was kept for the gradient is {was}, but came back as {now}")
 
 
 def gradient(grad: Tensor, arguments: tuple[Any, ...]) -> Tensor:

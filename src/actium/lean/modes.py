@@ -29,6 +29,7 @@ MODES: tuple[str, ...] = get_args(Memory)
 _KINDS: dict[str, Kind] = {"bits": "bits", "uint8": "codes", "output": "recall"}
 
 # Slopes in kernels of halves: their relative error, beside that of the grid.
+_CPU = torch.device("cpu")
 _NARROW = 2.0**-15
 
 Kept = TypeVar("Kept")
@@ -50,7 +51,7 @@ class Lacking(MemoryModeError):
         numbers = tuple(op.defaults[p] for p in op.formula.parameters)
         if slope_range(op, numbers) is not None:
             found.append("uint8")
-        if self.memory != "output" and not isinstance(recall(op, numbers, torch.bfloat16), str):
+        if self.memory != "output" and not isinstance(recall(op, numbers, torch.bfloat16, _CPU), str):
             found.append("output (float16 and bfloat16)")
         return MemoryModeError(f"{self}; it has {', '.join(found)}")
 
@@ -107,18 +108,18 @@ class Lean:
 
         return _kept(self._grids, numbers, 64, make)
 
-    def recall(self, numbers: tuple[float, ...], dtype: torch.dtype) -> Recall:
-        """The table from outputs to slopes."""
+    def recall(self, numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device = _CPU) -> Recall:
+        """The table from outputs to slopes, on and of a device."""
         if dtype not in HALVES:
             raise Lacking(self.op, self.memory, f"it takes a table of all outputs, which {dtype} has too many of")
 
         def make() -> Recall:
-            found = recall(self.op, numbers, dtype)
+            found = recall(self.op, numbers, dtype, device)
             if isinstance(found, str):
                 raise Lacking(self.op, self.memory, found)
             return found
 
-        return _kept(self._recalls, (numbers, dtype), 8, make)  # half a megabyte each
+        return _kept(self._recalls, (numbers, dtype, device), 8, make)  # half a megabyte each
 
     def encoder(self, numbers: tuple[float, ...], like: Tensor) -> Tensor | None:
         """What the forward pass needs to make codes."""
@@ -138,10 +139,7 @@ class Lean:
             key = ("codes", numbers, compute, like.device)
             make = functools.partial(torch.tensor, dtype=compute, device=like.device)
             return _kept(self._tensors, key, 64, lambda: make(self.grid(numbers).table()))
-        table = self.recall(numbers, like.dtype).table
-        if table.device == like.device:
-            return table
-        return _kept(self._tensors, ("recall", numbers, like.dtype, like.device), 64, lambda: table.to(like.device))
+        return self.recall(numbers, like.dtype, like.device).table
 
     def describe(self, numbers: tuple[float, ...], dtype: torch.dtype) -> MemoryMode:
         """What it keeps, and how exact it is.

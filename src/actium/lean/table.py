@@ -41,9 +41,13 @@ class Recall:
     error: float
 
 
-def recall(op: Op, numbers: tuple[float, ...], dtype: torch.dtype) -> Recall | str:
-    """The table, or why there is none."""
-    x = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16).view(dtype)
+def recall(op: Op, numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Recall | str:
+    """The table, or why there is none.
+
+    By what computes on the device, whose outputs may differ from another's in the last bit: one that this has not met
+    would have no slope.
+    """
+    x = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32, device=device).to(torch.int16).view(dtype)
     y, slope = _computed(op, x, numbers)
     turn = _turning_point(x, slope)
     if isinstance(turn, str):
@@ -53,7 +57,7 @@ def recall(op: Op, numbers: tuple[float, ...], dtype: torch.dtype) -> Recall | s
     size = _ENCODINGS * (1 if turn is None else 2)
     seen = ~x.isnan()
     least, greatest = (
-        torch.full((size,), fill, dtype=torch.float32).scatter_reduce(0, index[seen], slope[seen], how)
+        torch.full((size,), fill, dtype=torch.float32, device=device).scatter_reduce(0, index[seen], slope[seen], how)
         for fill, how in ((float("inf"), "amin"), (-float("inf"), "amax"))
     )
     table = torch.where(least <= greatest, least + (greatest - least) / 2, float("nan"))

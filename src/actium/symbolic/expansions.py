@@ -93,40 +93,50 @@ def expm1_by_exp(u: Node) -> Node:
     return where(op("lt", u, const(-0.5)), op("exp", u) - 1.0, op("expm1", u))
 
 
+def _side(u: Node, above: Node, below: Node) -> Node:
+    """The first where u ≥ 0, the other below; decided at 0 as `_shared` decides, and as the decays do."""
+    return _by_side(u, above, below)[1]
+
+
+def _shared(u: Node) -> Node:
+    """Z = e^(−|u|), the same of u and −u."""
+    return exp_negative_abs(_by_side(u, const(1.0), const(1.0))[0])
+
+
 def _mish_denominator(u: Node) -> Node:
     """With n = e^u: n²+2n+2, divided by n² where u ≥ 0 (z = 1/n). The gate of Mish and its slope share it."""
-    z = exp_negative_abs(u)
-    return where(u >= 0.0, 1.0 + 2.0 * z * (1.0 + z), z * (z + 2.0) + 2.0)
+    z = _shared(u)
+    return _side(u, 1.0 + 2.0 * z * (1.0 + z), z * (z + 2.0) + 2.0)
 
 
 def _tanh_softplus_cofactor(u: Node) -> Node:
     # tanh(log(1+n)) = n(n+2) / (n²+2n+2)
-    z = exp_negative_abs(u)
-    return where(u >= 0.0, 1.0 + 2.0 * z, z + 2.0) / _mish_denominator(u)
+    z = _shared(u)
+    return _side(u, 1.0 + 2.0 * z, z + 2.0) / _mish_denominator(u)
 
 
 def tanh_softplus(u: Node) -> Node:
     """Tanh(softplus(u)), the gate of Mish, as a ratio of polynomials in z."""
-    z = exp_negative_abs(u)
-    return where(u >= 0.0, const(1.0), z) * _tanh_softplus_cofactor(u)
+    z = _shared(u)
+    return _side(u, const(1.0), z) * _tanh_softplus_cofactor(u)
 
 
 def _sech_softplus_cofactor(u: Node) -> Node:
     # sech(log(1+n)) = 2(n+1) / (n²+2n+2)
-    return 2.0 * (1.0 + exp_negative_abs(u)) / _mish_denominator(u)
+    return 2.0 * (1.0 + _shared(u)) / _mish_denominator(u)
 
 
 def sech_softplus(u: Node) -> Node:
     """1/cosh(softplus(u)), which the derivative of Mish needs squared: 1 − tanh² would cancel."""
-    z = exp_negative_abs(u)
-    return where(u >= 0.0, z, const(1.0)) * _sech_softplus_cofactor(u)
+    z = _shared(u)
+    return _side(u, z, const(1.0)) * _sech_softplus_cofactor(u)
 
 
 def tanh_softplus_rate(u: Node) -> Node:
     """The logarithmic derivative of the gate of Mish, 4(n+1)/((n+2)(n²+2n+2))."""
-    z = exp_negative_abs(u)
-    scale = where(u >= 0.0, 4.0 * op("square", z), const(4.0))
-    return scale * (1.0 + z) / (where(u >= 0.0, 1.0 + 2.0 * z, z + 2.0) * _mish_denominator(u))
+    z = _shared(u)
+    scale = _side(u, 4.0 * op("square", z), const(4.0))
+    return scale * (1.0 + z) / (_side(u, 1.0 + 2.0 * z, z + 2.0) * _mish_denominator(u))
 
 
 def tanh_softplus_rate_slope(u: Node) -> Node:
@@ -139,13 +149,11 @@ def _mish_slope_cofactor(u: Node) -> Node:
 
     There u meets z before the 4, because 4u overflows and u·z does not.
     """
-    z = exp_negative_abs(u)
+    z = _shared(u)
     above = 1.0 + z * (4.0 + z * (6.0 + 4.0 * z) + 4.0 * (u * z) * (1.0 + z))
     below = 4.0 * (1.0 + u) + z * (2.0 + z * (4.0 + z)) + 4.0 * (z * (1.0 + u))
-    square = where(
-        u >= 0.0, 1.0 + z * (4.0 + z * (8.0 + z * (8.0 + 4.0 * z))), 4.0 + z * (8.0 + z * (8.0 + z * (4.0 + z)))
-    )
-    return where(u >= 0.0, above, below) / square
+    square = _side(u, 1.0 + z * (4.0 + z * (8.0 + z * (8.0 + 4.0 * z))), 4.0 + z * (8.0 + z * (8.0 + z * (4.0 + z))))
+    return _side(u, above, below) / square
 
 
 def mish_slope_derivative(u: Node) -> Node:

@@ -7,6 +7,7 @@ the kernels' inputs), applied bottom-up until nothing changes. What no rule know
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -54,7 +55,7 @@ def _coefficient(node: Node) -> tuple[float, Node]:
         return -c, t
     if node.op == "mul" and node.args[0].is_const:
         return number_of(node.args[0]), node.args[1]
-    if node.op == "div" and node.args[1].is_const and number_of(node.args[1]):
+    if node.op == "div" and node.args[1].is_const and 0.0 < abs(number_of(node.args[1])) < math.inf:
         quotient = 1 / Fraction(number_of(node.args[1]))
         if Fraction(float(quotient)) == quotient:
             c, t = _coefficient(node.args[0])
@@ -210,7 +211,7 @@ def _normal_rules(node: Node) -> Node | None:
             return op("exp_square", t.args[0], const(c))
         if t.op == "mul":
             (p, u), (q, v) = map(_coefficient, t.args)
-            if u is v:
+            if u is v and 1e-30 < abs(c * p * q) < 1e30:  # beyond, the product is no constant of a kernel
                 return op("exp_square", u, const(c * p * q))
     if node.op == "erfc":
         t = _over_sqrt2(node.args[0])

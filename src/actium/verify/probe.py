@@ -71,17 +71,27 @@ class Probe:
             return _slope(output, leaf, weights(output.detach()))
 
     def pushed_forward(self) -> Tensor:
-        """The Jacobian, a backward pass for each row, times `direction`.
+        """The Jacobian, a backward pass for each row, times `direction`; NaN where output or gradient is not finite.
+
+        Beyond the edge of a domain the slope is NaN, and so is 0 times it in the rows of all the other outputs.
 
         Raises:
-            SubjectError: If there is no gradient.
+            SubjectError: If there is no gradient, or a finite one nowhere.
         """
         with guarded():
             leaf = self.x.clone().requires_grad_()
             output = self.call(leaf)
+            inside = _slope(output, leaf, weights(output.detach())).isfinite()
+            known = output.detach().isfinite()
+            if output.shape == self.x.shape:
+                known &= inside
+            if not known.any():
+                raise SubjectError("output and gradient are finite at none of the tried points")
             rows = torch.eye(output.numel(), dtype=output.dtype)
-            products = [_slope(output, leaf, row.reshape(output.shape)) @ self.direction for row in rows]
-            return torch.stack(products).reshape(output.shape).to(output.dtype)
+            slopes = (_slope(output, leaf, row.reshape(output.shape)) for row in rows)
+            products = [torch.where(inside, slope, 0) @ self.direction for slope in slopes]
+            found = torch.stack(products).reshape(output.shape).to(output.dtype)
+            return torch.where(known, found, torch.nan)
 
     def differences(self, function: Call) -> Tensor:
         """The derivative of a function along `direction` by Richardson's differences; NaN beside a kink."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from actium.errors import CheckError, DtypeError
+from actium.errors import CheckError, DtypeError, TargetError
 from actium.symbolic.graph import Formula
 from actium.verify.case import Case
 from actium.verify.certificate import Accuracy, Certificate, Finding, sort_findings
@@ -72,8 +72,10 @@ def check(
     Raises:
         CheckError: If there is no such check id.
         DtypeError: If a dtype is none of these; float64 is used to judge gradients, but not swept.
+        TargetError: If the target is a class, or nothing that can be called.
         ParameterError: If the formula has a parameter without a number.
     """
+    _require_function(subject)
     formats = [format_of(d) for d in dtypes]
     if any(f.dtype == torch.float64 for f in formats):
         raise DtypeError(f"float64 is not swept: the truth is known to {ACCURACY_BITS} bits; choose narrower formats")
@@ -99,6 +101,17 @@ def check(
         obstacle = obstacle or _sweep(case, truths, [f.dtype for f in formats])
         findings += _numbers(case, asked, obstacle, known or {})
     return _certificate(case, findings, kind, obstacle)
+
+
+def _require_function(subject: Subject) -> None:
+    """Refuse what is no function of a tensor: calling a class makes an object, whatever it is given."""
+    call: Any = subject.call
+    if isinstance(call, type):
+        name = call.__name__
+        advice = f"give {name}.apply" if issubclass(call, torch.autograd.Function) else f"make an instance, {name}(...)"
+        raise TargetError(f"{subject.target} is a class, not a function of a tensor: {advice}")
+    if not callable(call):
+        raise TargetError(f"{subject.target} is not callable: give a function of one tensor, a module or a formula")
 
 
 def _asked(only: Iterable[str] | None) -> set[str]:

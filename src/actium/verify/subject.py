@@ -11,7 +11,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -206,10 +206,11 @@ class Runner:
     """Runs a subject in any dtype.
 
     A module is judged on a copy in evaluation mode. Where it does not take a dtype as it is, a copy converted
-    with `.to(dtype)` is tried, and `refused` says so.
+    with `.to(dtype)` is tried, and `refused` says so. One that its owner has converted is judged in float32.
     """
 
     def __init__(self, subject: Subject) -> None:
+        subject = _in_float32(subject)
         self.subject = subject
         self.refused: dict[torch.dtype, str] = {}
         self.notes: list[str] = list(subject.notes)
@@ -310,6 +311,27 @@ class Runner:
             taken.append((self._layout, channels))
         self._layout, self.channels = taken[0] if taken else (_flat, None)
         return None if taken else first
+
+
+def _in_float32(subject: Subject) -> Subject:
+    """The subject with a float32 copy of its module, if that has been converted to another dtype as a whole.
+
+    Where only some parameters have another dtype, or a class makes them so, that is its author's doing, and is judged.
+    """
+    module = subject.module
+    if module is None or subject.construction is not None:
+        return subject
+    try:
+        with guarded():
+            dtypes = {p.dtype for p in module.parameters() if p.dtype.is_floating_point}
+            if len(dtypes) != 1 or torch.float32 in dtypes:
+                return subject
+            twin = copy.deepcopy(module).float()
+    except SubjectError:
+        return subject  # That it cannot be copied is noted elsewhere.
+    dtype = str(dtypes.pop()).removeprefix("torch.")
+    note = f"its parameters are {dtype}, so a copy converted with `.float()` was judged"
+    return replace(subject, call=twin, module=twin, notes=(*subject.notes, note))
 
 
 def obstacle(subject: Subject) -> str | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from actium.verify.aside import table_aside
 from actium.verify.encodings import HALVES, Format, format_of, sample
 from actium.verify.oracle import Floats, Oracle, Table
-from actium.verify.subject import Result, Runner
+from actium.verify.subject import Result, Runner, SubjectError
 from actium.verify.ulp import judged_error, rounds_to_finite
 
 Mask = npt.NDArray[np.bool_]
@@ -164,8 +164,14 @@ def sweep(runner: Runner, truths: Truths, dtype: torch.dtype) -> Sweep:
 
 def _otherwise(runner: Runner, x: Tensor) -> Iterator[Tensor]:
     """The outputs in small tensors, for which libraries have paths of their own, and where no gradient is wanted."""
-    yield torch.cat([runner.run(piece).output for piece in x.split(_PIECES)])
-    yield runner.run(x, gradient=False).output
+    # What drops dimensions of size 1 makes a number of one element: its values are right, and its shape is judged
+    # by `shape-change`.
+    outputs = [torch.cat([runner.run(piece).output.reshape(-1) for piece in x.split(_PIECES)])]
+    outputs.append(runner.run(x, gradient=False).output)
+    for output in outputs:
+        if output.numel() != x.numel():
+            raise SubjectError(f"in small tensors {x.numel()} numbers in, {output.numel()} out")
+    yield from outputs
 
 
 def _with_worse(q: Quantity, at: Places, computed: Tensor) -> Quantity:

@@ -193,15 +193,26 @@ def _overrides(setting: _Setting, on: bool) -> Iterator[str]:
 # --- shape ----------------------------------------------------------------------------------------------
 
 
-def shapes(channels: int = 4) -> dict[str, Tensor]:
-    """One input for each way a tensor can lie in memory; dimension 1, where there is one, has the channels."""
+def shapes(channels: int | None = None) -> dict[str, Tensor]:
+    """One input for each rank and each way a tensor can lie in memory; dimension 1, if any, has the channels.
+
+    Sizes differ, so that what swaps two dimensions is seen. Without channels, dimension 1 is tried with size 1 too.
+    """
+    alone = channels is None
+    channels = channels or 4
     flat = torch.linspace(-3.0, 3.0, 30 * channels)
     image = flat.reshape(2, channels, 3, 5)
+    volume = torch.linspace(-3.0, 3.0, 180 * channels).reshape(2, channels, 3, 5, 6)
+    narrow = {"one number": flat[7:8].clone(), "one column": flat[:5].reshape(5, 1).clone()}
     return {
         "0-d": flat[7].clone(),
         "1-d": flat.clone(),
         "2-d": flat.reshape(30, channels).clone(),
+        "3-d": flat.reshape(2, channels, 15).clone(),
         "4-d": image.clone(),
+        "5-d": volume,
+        "one row": flat[:channels].reshape(1, channels).clone(),
+        **(narrow if alone else {}),
         "empty": flat[:0].clone(),
         "empty 2-d": flat[:0].reshape(0, channels).clone(),
         "transposed": flat.reshape(channels, 30).t(),
@@ -222,7 +233,7 @@ def shape_change(case: Case) -> Iterator[Finding]:
 
     A function that halves one dimension of every shape does so by design (a gated unit): that is information.
     """
-    inputs = shapes(case.runner.channels or 4)
+    inputs = shapes(case.runner.channels)
     changed, raised, ratios = [], [], set()
     call = case.runner.plain()
     for name, x in inputs.items():
@@ -290,33 +301,62 @@ def _close(a: Tensor, b: Tensor) -> bool:
 
 def batch_coupling(case: Case) -> Iterator[Finding]:
     """`batch-coupling`: permuting or dropping rows must do the same to the output's rows, and no more."""
-    call = case.runner.plain()
     channels = case.runner.channels or 8
+    given = [(6,), (6, channels), (6, channels, 5), (6, channels, 4, 4), (6, channels, 2, 3, 2)]
+    given.append((6, 1) if case.runner.channels is None else (6, 5, channels))  # Some layers have their channels last.
     bad, tried = [], 0
     generator = torch.Generator().manual_seed(3)
-    order = torch.tensor([5, 2, 0, 4, 1, 3])
-    for shape in ((6,), (6, channels), (6, channels, 4, 4)):
+    for shape in given:
         x = torch.randn(shape, generator=generator)
         try:
-            whole = evaluate(call, x, gradient=False).output
-            permuted = evaluate(call, x[order], gradient=False).output
-            half = evaluate(call, x[:3], gradient=False).output
-            again = evaluate(call, x, gradient=False).output
+            fault = _coupled(case.runner.plain(), x)
         except SubjectError:
             continue  # Which shapes it takes is the business of `shape-change`.
-        if len(shape) == 1 and 2 * whole.numel() == x.numel():
-            continue  # A gated unit halves the only dimension there is.
-        if whole.shape[:1] != x.shape[:1]:
-            bad.append(f"shape {shape} gives {tuple(whole.shape)}: rows are lost or mixed")
-        elif len(shape) > 1 and _close(whole, again) and not is_random(call, x):
-            tried += 1
-            if not (_close(whole[order], permuted) and _close(whole[:3], half)):
-                bad.append(f"shape {shape}: a row's output depends on its position or on other rows")
-    if not tried and not bad:
+        tried += fault is not None
+        bad += [f"shape {shape} {fault}"] if fault else []
+    if not tried:
         case.blocked["batch-coupling"] = "it takes no input with more than one dimension, or is random"
     if bad:
         fix = "treat dimension 0 as the batch: index channels on dimension 1, reshape with x.flatten(1)"
-        yield case_finding(case, "batch-coupling", "fail", None, bad, 3, fix)
+        yield case_finding(case, "batch-coupling", "fail", None, bad, len(given), fix)
+
+
+def _coupled(call: Call, x: Tensor) -> str | None:
+    """How rows depend on each other, "" if they do not, None if x cannot tell.
+
+    Raises:
+        SubjectError: If the function does not take x.
+    """
+    order = torch.tensor([5, 2, 0, 4, 1, 3])
+    whole, permuted, part, again = (evaluate(call, t, gradient=False).output for t in (x, x[order], x[:3], x))
+    if x.dim() == 1 and 2 * whole.numel() == x.numel():
+        return None  # A gated unit halves the only dimension there is.
+    if whole.shape[:1] != x.shape[:1]:
+        return f"gives {tuple(whole.shape)}: rows are lost or mixed"
+    if x.dim() == 1 or not _close(whole, again) or is_random(call, x):
+        return None
+    if _close(whole[order], permuted) and _close(whole[:3], part) and _alone_as_among_others(call, x, whole):
+        return ""
+    if x.dim() == 3 and _is_one_image(call, x, whole):
+        return None
+    return "lets a row's output depend on its position or on other rows"
+
+
+def _alone_as_among_others(call: Call, x: Tensor, whole: Tensor) -> bool:
+    """Whether a batch of one row gives that row's output. Its shape is the business of `shape-change`."""
+    try:
+        alone = evaluate(call, x[:1], gradient=False).output
+    except SubjectError:
+        return True
+    return alone.numel() != whole[:1].numel() or _close(alone.reshape(whole[:1].shape), whole[:1])
+
+
+def _is_one_image(call: Call, x: Tensor, whole: Tensor) -> bool:
+    """Whether three dimensions are one image without a batch, as in softmax over channels, and not a batch."""
+    try:
+        return _close(evaluate(call, x[None], gradient=False).output, whole[None])
+    except SubjectError:
+        return False
 
 
 # --- hands off ------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def _written(
     low, high = analysis.extrema(0)
     slope_low, slope_high = analysis.extrema(1)
     found = list(thresholds(analysis)) if window is None else ["overflow and underflow, outside the window"]
-    unproven = [*_gaps(analysis), *(t for t in found if isinstance(t, str))]
+    unproven = [*_gaps(analysis), *_jumps(analysis), *(t for t in found if isinstance(t, str))]
     unproven += ["more than stands here: the work that was allowed is spent"] if work.exhausted else []
     return Proof(
         formula=formula.text,
@@ -117,6 +117,7 @@ def _written(
         limits=_limits(analysis) if window is None else {},
         parity=parity(analysis),
         thresholds=tuple(t for t in found if isinstance(t, Threshold)),
+        undecided=analysis.undecided,
         unproven=tuple(unproven),
         work=work.spent,
     )
@@ -153,6 +154,19 @@ def _gaps(analysis: Analysis) -> list[str]:
         points = ", ".join(f"{below(s.low):.9g}" for s in narrow[:3])
         more = f" and {len(narrow) - 3} more points" if len(narrow) > 3 else ""
         sentences.append(f"whether it rises or falls within {_NARROW:.0e} of x = {points}{more}")
+    return sentences
+
+
+def _jumps(analysis: Analysis) -> list[str]:
+    """Sentences about the places where the function may jump."""
+    wide = [u for u in analysis.undecided if u.high - u.low > _NARROW]
+    sentences = [f"whether it jumps on [{u.low:.6g}, {u.high:.6g}]" for u in wide]
+    narrow = [u for u in analysis.undecided if u not in wide]
+    narrow += [c.at for c in analysis.corners if c.kind == "unknown" and c.may_jump]
+    points = list(dict.fromkeys(f"{p.inside:.9g}" for p in narrow))
+    if points:
+        more = f" and {len(points) - 3} more points" if len(points) > 3 else ""
+        sentences.append(f"whether it jumps at x = {', '.join(points[:3])}{more}")
     return sentences
 
 

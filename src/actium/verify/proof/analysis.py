@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import flint
@@ -23,6 +23,8 @@ _TRENDS: dict[int | None, Trend] = {1: "increasing", -1: "decreasing", 0: "const
 # Into how many parts an interval of unknown sign is divided for its enclosure.
 _PARTS = 8
 _UNBOUNDED = "0 +/- inf"
+# Values of one point are enclosed this tightly, relative to max(|value|, 1), or are not compared.
+_AGREE = 2.0**-90
 
 
 class Span(NamedTuple):
@@ -45,11 +47,15 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A value that may be extreme: its enclosure, where, and whether it is a value of the function."""
+    """A value that may be extreme: its enclosure, where, and whether it is a value of the function.
+
+    A possible one is perhaps none at all: then it widens a bound and does not move it.
+    """
 
     value: Enclosure
     at: Enclosure
     attained: bool | None
+    possible: bool = False
 
 
 def enclose(value: Any) -> Enclosure:
@@ -126,6 +132,11 @@ class Analysis:
             return enclose(found[0].hull())
         return enclose(curve.at(order, flint.arb(_UNBOUNDED))[0])
 
+    @property
+    def undecided(self) -> tuple[Enclosure, ...]:
+        """Where the function may jump, since it is not known which branch is in force where."""
+        return tuple(Enclosure(below(p.low), above(p.high)) for p in self.pieces if not p.continuous)
+
     # --- Extrema --------------------------------------------------------------------------------------
 
     def extrema(self, order: int) -> tuple[Bound, Bound]:
@@ -135,7 +146,13 @@ class Analysis:
             candidates += [
                 _Candidate(enclose(b.value), enclose(b.at), True) for b in self.breaks if b.value is not None
             ]
-        flipped = [_Candidate(_negated(c.value), c.at, c.attained) for c in candidates]
+        else:
+            # Where conditions change within one ball, the pieces between them are not among the spans.
+            for point in self.breaks:
+                branches = point.branches if len(point.branches) > 1 else ()
+                slopes = [Curve(b, self.x, self.work).at(order, point.at)[0] for b in branches]
+                candidates += [_Candidate(enclose(s), enclose(point.at), None, possible=True) for s in slopes]
+        flipped = [replace(c, value=_negated(c.value)) for c in candidates]
         low, high = _infimum(candidates), _infimum(flipped)
         return low, Bound(_negated(high.value), high.at, high.attained)
 
@@ -182,20 +199,30 @@ class Analysis:
         values = (self.value(0, left, point.at), point.value, self.value(0, left + 1, point.at))
         slopes = (self.value(1, left, point.at), self.value(1, left + 1, point.at))
         shown = (enclose(values[0]), enclose(values[1]), enclose(values[2]))
+        kind = _kind(values, slopes)
         return Corner(
             enclose(point.at),
-            _kind(values, slopes),
+            kind,
             shown,
             (enclose(slopes[0]), enclose(slopes[1])),
+            may_jump=kind == "jump" or (kind == "unknown" and not self._agrees(left, point)),
             exact=all(isinstance(v, flint.arb) and v.is_exact() for v in (*values, *slopes)),
         )
 
+    def _agrees(self, left: int, point: Break) -> bool:
+        """Whether one side has, in some order, the branches of both, which agree wherever one may follow another."""
+        sides = [self.pieces[left], self.pieces[left + 1]]
+        both = {*point.branches, *sides[0].branches, *sides[1].branches}
+        return bool(point.branches) and any(s.continuous and both <= set(s.branches) for s in sides)
+
 
 def _kind(values: tuple[Any, Any, Any], slopes: tuple[Any, Any]) -> Literal["smooth", "kink", "jump", "unknown"]:
-    if not all(isinstance(v, flint.arb) and v.is_finite() for v in values):
-        return "unknown"
-    if not (values[0].overlaps(values[1]) and values[1].overlaps(values[2])):
+    known = [v for v in values if isinstance(v, flint.arb) and v.is_finite()]
+    if not all(a.overlaps(b) for a, b in itertools.combinations(known, 2)):
         return "jump"
+    # Wide enclosures overlap wherever the values are.
+    if len(known) < len(values) or any(v.rad() > _AGREE * max(1.0, abs(float(v.mid()))) for v in known):
+        return "unknown"
     if not all(isinstance(s, flint.arb) and s.is_finite() for s in slopes):
         return "unknown"
     return "smooth" if slopes[0].overlaps(slopes[1]) else "kink"
@@ -208,7 +235,8 @@ def _negated(value: Enclosure) -> Enclosure:
 def _infimum(candidates: list[_Candidate]) -> Bound:
     if not candidates:
         return Bound(ANYTHING)
-    value = Enclosure(min(c.value.low for c in candidates), min(c.value.high for c in candidates))
+    sure_highs = (c.value.high for c in candidates if not c.possible)
+    value = Enclosure(min(c.value.low for c in candidates), min(sure_highs, default=math.inf))
     reaching = [c for c in candidates if c.value.low <= value.high]
     attained: bool | None = None
     sure = [c for c in reaching if c.attained]

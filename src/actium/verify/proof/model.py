@@ -120,6 +120,7 @@ class Corner:
         values: From the left, there, from the right.
         slopes: From the left and from the right.
         exact: Whether "agree" means equal, and not only within the enclosures.
+        may_jump: Whether the values may differ, or do.
     """
 
     at: Enclosure
@@ -127,6 +128,7 @@ class Corner:
     values: tuple[Enclosure, Enclosure, Enclosure]
     slopes: tuple[Enclosure, Enclosure]
     exact: bool
+    may_jump: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """For `json.dumps`, after `certificate.plain`."""
@@ -198,6 +200,7 @@ class Proof:
         limits: Side → limits of value and derivative; None where none is known.
         parity: Its symmetry.
         thresholds: Overflow and underflow.
+        undecided: Intervals on which it is not known which branch is in force where, so that the function may jump.
         unproven: What could not be proven, one sentence each.
         work: Operations of ball arithmetic that it took.
     """
@@ -214,16 +217,18 @@ class Proof:
     limits: Mapping[Side, tuple[Enclosure | None, Enclosure | None]]
     parity: Parity
     thresholds: tuple[Threshold, ...] = ()
+    undecided: tuple[Enclosure, ...] = ()
     unproven: tuple[str, ...] = ()
     work: int = field(default=0, compare=False)
 
     @property
     def lipschitz(self) -> Enclosure:
-        """The best Lipschitz constant; infinite for a function that jumps."""
+        """The best Lipschitz constant; infinite for a function that jumps, without upper bound for one that may."""
         if any(c.kind == "jump" for c in self.corners):
             return Enclosure(math.inf, math.inf)
         ends = [_magnitude(b.value) for b in (self.slope_low, self.slope_high)]
-        return Enclosure(max(e.low for e in ends), max(e.high for e in ends))
+        may_jump = bool(self.undecided) or any(c.may_jump for c in self.corners)
+        return Enclosure(max(e.low for e in ends), math.inf if may_jump else max(e.high for e in ends))
 
     @property
     def kinks(self) -> tuple[Corner, ...]:

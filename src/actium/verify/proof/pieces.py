@@ -8,10 +8,11 @@ a condition cannot be decided, a piece has both branches, and everything said of
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import flint
 
@@ -31,10 +32,15 @@ from actium.symbolic.graph import (
 from actium.symbolic.primitives import PRIMITIVES
 from actium.verify.oracle import VERDICTS
 from actium.verify.proof.constants import Ball
-from actium.verify.proof.curve import Curve, End, Work, above, below, is_finite
+from actium.verify.proof.curve import Curve, End, Segment, Work, above, below, is_finite
+from actium.verify.proof.ties import Key, key_of, vanish_together
 
 MOST_PIECES = 96
+# Of so many differences that may all vanish within one ball, every combination of signs is looked at.
+_MOST_TIES = 3
 _TRUE, _FALSE = op("eq", 0.0, 0.0), op("ne", 0.0, 0.0)
+_ANY_SIGN = (-1, 0, 1)
+_Signs = dict[Key, int]
 
 
 class EndlessError(Exception):
@@ -49,11 +55,13 @@ class Piece:
         low: Left end.
         high: Right end.
         branches: The branch in force; several where a condition is undecided.
+        continuous: Whether the function is known to be continuous there, whichever branch is in force where.
     """
 
     low: End
     high: End
     branches: tuple[Node, ...]
+    continuous: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,13 @@ class Break:
 
     Attributes:
         at: The place.
-        branch: The branch in force there, or None if it is not known.
-        value: The function's value there, likewise.
+        branches: The branch in force there; several if conditions change there and it is not known which one first;
+            none if nothing is known, as where a condition has no value.
+        value: An enclosure of the function's value there; None without a branch.
     """
 
     at: Ball
-    branch: Node | None
+    branches: tuple[Node, ...]
     value: Ball | None
 
 
@@ -101,6 +110,7 @@ class Splitter:
         self.x = x
         self.work = work
         self._conditions: dict[Node, Curve] = {}
+        self._cuts: list[tuple[Ball, Key]] = []  # which difference changes its sign where
 
     def pieces(self, low: End, high: End) -> list[Piece]:
         """The pieces of (low, high), in order.
@@ -109,10 +119,11 @@ class Splitter:
             EndlessError: If there is no end to them.
         """
         result: list[Piece] = []
-        for piece in self._split(low, high, self.root):
+        for piece in _with_room(self._split(low, high, self.root, {})):
             same = bool(result) and result[-1].branches == piece.branches
-            if same and (len(piece.branches) > 1 or (self._branch(piece.low),) == piece.branches):
-                result[-1] = Piece(result[-1].low, piece.high, piece.branches)
+            if same and (len(piece.branches) > 1 or self._branches(piece.low) == piece.branches):
+                continuous = result[-1].continuous and piece.continuous
+                result[-1] = Piece(result[-1].low, piece.high, piece.branches, continuous)
             else:
                 result.append(piece)
         return result
@@ -121,27 +132,50 @@ class Splitter:
         """The points between the pieces."""
         found = []
         for piece in pieces[:-1]:
-            branch = self._branch(piece.high)
-            value = None if branch is None else Curve(branch, self.x, self.work).at(0, piece.high)[0]
-            found.append(Break(piece.high, branch, value))
+            branches = self._branches(piece.high)
+            values = [Curve(branch, self.x, self.work).at(0, piece.high)[0] for branch in branches]
+            value = functools.reduce(lambda a, b: a.union(b), values) if values else None
+            found.append(Break(piece.high, branches, value))
         return found
 
-    def _branch(self, at: Ball) -> Node | None:
-        """The branch in force at a point where pieces meet: the condition that changes there is a tie."""
-        root, ties = self.root, 0
-        while (node := _first_condition(root)) is not None:
-            if node.op == "floor":
-                step = Curve(node.args[0], self.x, self.work).at(0, at)[0].floor()
-                if not step.is_exact():
-                    return None
-                root = _decide(root, node, const(float(step)))
+    def _branches(self, at: Ball) -> tuple[Node, ...]:
+        """The branch in force at a point where pieces meet: the one difference that changes its sign there is 0.
+
+        Several that change at about the same place need not change at the same: then every order is possible.
+        """
+        zeros = {key for place, key in self._cuts if place.overlaps(at)}
+        found: dict[Node, None] = {}
+        todo: list[tuple[Node, _Signs]] = [(self.root, dict.fromkeys(zeros, 0) if len(zeros) == 1 else {})]
+        while todo:
+            root, signs = todo.pop()
+            node = _first_condition(root)
+            if node is None:
+                found[root] = None
                 continue
-            sign = _sign_of(self._difference(node), at)
-            ties += sign == 0
-            if sign is None or (ties > 1 and not at.is_exact()):
-                return None  # two conditions that change at about the same place need not change at the same
-            root = _decide(root, node, _TRUE if VERDICTS[node.op][sign + 1] else _FALSE)
-        return root
+            outcomes = self._outcomes(node, at, signs)
+            if outcomes is None or len(signs) > _MOST_TIES:
+                return ()
+            todo += [(_decide(root, node, outcome), supposed) for outcome, supposed in outcomes]
+        return tuple(found)
+
+    def _outcomes(self, node: Node, at: Ball, signs: _Signs) -> list[tuple[Node, _Signs]] | None:
+        """What a condition or a floor may be at a point, each with the signs that this supposes."""
+        if node.op == "floor":
+            inner = Curve(node.args[0], self.x, self.work).at(0, at)[0]
+            if inner.floor().is_exact():
+                return [(const(float(inner.floor())), signs)]
+            number = inner.unique_fmpz()
+            if number is None:
+                return None
+            n = float(number)
+            return [(const(n - 1 if s < 0 else n), more) for s, more in _signs(node.args[0], const(n), signs)]
+        value = self._difference(node).at(0, at)[0]
+        verdicts = [_TRUE if v else _FALSE for v in VERDICTS[node.op]]
+        if value > 0 or value < 0 or value == 0:
+            return [(verdicts[1 + (value > 0) - (value < 0)], signs)]
+        if not value.is_finite():
+            return None
+        return [(verdicts[s + 1], more) for s, more in _signs(node.args[0], node.args[1], signs)]
 
     def _difference(self, condition: Node) -> Curve:
         if condition not in self._conditions:
@@ -153,30 +187,47 @@ class Splitter:
             self._conditions[condition] = Curve(op("sub", a, b), self.x, self.work)
         return self._conditions[condition]
 
-    def _split(self, low: End, high: End, root: Node) -> list[Piece]:
+    def _split(self, low: End, high: End, root: Node, signs: _Signs) -> list[Piece]:
+        """The pieces of (low, high), on which some differences have known signs."""
         node = _first_condition(root)
         if node is None:
             return [Piece(low, high, (root,))]
         if node.op == "floor":
-            return self._steps(low, high, root, node)
-        curve = self._difference(node)
+            return self._steps(low, high, root, node, signs)
+        key, flip = key_of(*node.args)
+        verdicts = [_decide(root, node, _TRUE if v else _FALSE) for v in VERDICTS[node.op]]
+        if key in signs:
+            return self._split(low, high, verdicts[1 + flip * signs[key]], signs)
+        parts = self._difference(node).segments(0, low, high, touching=True)
+        self._note(parts, key)
         found: list[Piece] = []
-        for part in curve.segments(0, low, high, touching=True):
-            truths = {VERDICTS[node.op][s + 1] for s in ((-1, 0, 1) if part.sign is None else (part.sign,))}
-            if part.sign is None and not (is_finite(part.low) and is_finite(part.high)):
+        for part in parts:
+            if part.sign is not None:
+                known = {**signs, key: flip * part.sign}
+                found += self._split(part.low, part.high, verdicts[1 + part.sign], known)
+            elif not (is_finite(part.low) and is_finite(part.high)):
                 raise EndlessError
-            branches = [_decide(root, node, _TRUE if t else _FALSE) for t in sorted(truths)]
-            parts = [self._split(part.low, part.high, b) for b in dict.fromkeys(branches)]
-            if len(parts) == 1:
-                found += parts[0]
             else:
-                either = dict.fromkeys(b for pieces in parts for p in pieces for b in p.branches)
-                found.append(Piece(part.low, part.high, tuple(either)))
+                roots = [(verdicts[1 + s], {**signs, key: flip * s}) for s in _ANY_SIGN]
+                found += self._either(part.low, part.high, roots, key)
             if len(found) > MOST_PIECES:
                 raise EndlessError
         return found
 
-    def _steps(self, low: End, high: End, root: Node, node: Node) -> list[Piece]:
+    def _either(self, low: End, high: End, roots: list[tuple[Node, _Signs]], key: Key) -> list[Piece]:
+        """One piece with the branches of several graphs; the pieces of the graph, if there is only one."""
+        parts = [self._split(low, high, *either) for either in roots]
+        if all(p == parts[0] for p in parts):
+            return parts[0]
+        branches = tuple(dict.fromkeys(b for pieces in parts for p in pieces for b in p.branches))
+        single = all(len(pieces) == 1 and len(pieces[0].branches) == 1 for pieces in parts)
+        return [Piece(low, high, branches, single and vanish_together(key, branches))]
+
+    def _note(self, parts: list[Segment], key: Key) -> None:
+        """Keep the places where a difference changes its sign: it is 0 there."""
+        self._cuts += [(a.high, key) for a, b in itertools.pairwise(parts) if a.sign and b.sign and a.sign != b.sign]
+
+    def _steps(self, low: End, high: End, root: Node, node: Node, signs: _Signs) -> list[Piece]:
         """One piece for each integer that the operand of a floor passes."""
         if not (is_finite(low) and is_finite(high)):
             raise EndlessError
@@ -190,13 +241,14 @@ class Splitter:
             parts = passing.segments(0, low, high, touching=True)
             if any(p.sign is None for p in parts):
                 raise EndlessError
+            self._note(parts, key_of(node.args[0], const(float(n)))[0])
             cuts += [p.high for p in parts[:-1]]
         cuts = [*sorted(cuts, key=lambda e: float(e.mid())), high]
         found: list[Piece] = []
         for a, b in itertools.pairwise(cuts):
             middle = flint.arb(float(((a + b) / 2).mid()))
             step = inner.at(0, middle)[0].floor()
-            found += self._split(a, b, _decide(root, node, const(float(step.mid()))))
+            found += self._split(a, b, _decide(root, node, const(float(step.mid()))), signs)
         return found
 
 
@@ -227,7 +279,8 @@ def _decide(root: Node, condition: Node, outcome: Node) -> Node:
 
 def _logic(node: Node, args: tuple[Node, ...]) -> Node:
     if node.op == "not":
-        return {_TRUE: _FALSE, _FALSE: _TRUE}.get(args[0]) or op("not", args[0])
+        decided = {_TRUE: _FALSE, _FALSE: _TRUE}.get(args[0])
+        return op("not", args[0]) if decided is None else decided
     strong, weak = (_FALSE, _TRUE) if node.op == "and" else (_TRUE, _FALSE)
     if strong in args:
         return strong
@@ -235,8 +288,29 @@ def _logic(node: Node, args: tuple[Node, ...]) -> Node:
     return weak if not rest else rest[0] if len(rest) == 1 else op(node.op, *rest)
 
 
-def _sign_of(curve: Curve, at: Ball) -> int | None:
-    value = curve.at(0, at)[0]
-    if value > 0 or value < 0:
-        return 1 if value > 0 else -1
-    return 0 if value.is_finite() else None
+def _signs(a: Node, b: Node, signs: _Signs) -> list[tuple[int, _Signs]]:
+    """Signs that a − b may have at a point near its zeros, each with what is known then."""
+    key, flip = key_of(a, b)
+    if key in signs:
+        return [(flip * signs[key], signs)]
+    return [(s, {**signs, key: flip * s}) for s in _ANY_SIGN]
+
+
+def _with_room(pieces: list[Piece]) -> list[Piece]:
+    """The pieces without those whose ends may be one point, as between two conditions that change at √2.
+
+    What is said of that point then holds for everything within the ball around it.
+    """
+    result: list[Piece] = []
+    start = None
+    for i, piece in enumerate(pieces):
+        low = piece.low if start is None else start
+        start = None
+        if is_finite(low) and is_finite(piece.high) and low.overlaps(piece.high):
+            last = i == len(pieces) - 1
+            start = low.union(piece.high) if result else low
+            if result:
+                result[-1] = replace(result[-1], high=piece.high if last else start)
+        else:
+            result.append(replace(piece, low=low))
+    return result or pieces

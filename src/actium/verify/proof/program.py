@@ -1,8 +1,9 @@
-"""A graph without conditions, evaluated with its slope on anything that has the arithmetic of balls.
+"""A graph of one branch, evaluated with its slope on anything that has the arithmetic of balls.
 
 Stage: formula → [proof] → claims, report.
-In: a graph whose conditions are decided. Out: value and slope (dual numbers over the table's `ball` and `slopes`
-columns, never the derivative rules) on a point, on an interval, or on a whole ray.
+In: a graph whose conditions are decided; a derivative may have some of its own (aᵇ at a = 0). Out: value and slope
+(dual numbers over the table's `ball` and `slopes` columns, never the derivative rules) on a point, on an interval, or
+on a whole ray.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any, NamedTuple
 
 import flint
 
-from actium.symbolic.graph import Node, number_of, walk
+from actium.symbolic.graph import COMPARISONS, Node, number_of, walk
 from actium.symbolic.primitives import PRIMITIVES
+from actium.verify.oracle import VERDICTS
 from actium.verify.proof.constants import Ball, symbol
+from actium.verify.proof.gauges import UNIT
 from actium.verify.proof.tails import Ray, Tail, TailError
 
 
@@ -33,10 +36,18 @@ def _ln2(u: Tail) -> Tail:
     return u.ray.constant(symbol("ln2", flint.arb.const_log2()))
 
 
+def _power(a: Tail, b: Tail) -> Tail:
+    return a**b if b.terms.keys() <= {UNIT} else (b * a.log()).exp()
+
+
+def _power_slopes(a: Tail, b: Tail, y: Tail) -> tuple[Any, ...]:
+    return b * _power(a, b - 1), None if b.terms.keys() <= {UNIT} else y * a.log()
+
+
 _ON_RAYS: dict[str, tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]] = {
     "exp2": (lambda u: (u * _ln2(u)).exp(), lambda u, y: (y * _ln2(u),)),
     "log2": (lambda u: u.log() / _ln2(u), lambda u, y: (1 / (u * _ln2(u)),)),
-    "pow": (lambda a, b: a**b, lambda a, b, y: (b * a ** (b - 1), None)),
+    "pow": (_power, _power_slopes),
     "square": (lambda u: u.to(Fraction(2)), lambda u, y: (2 * u,)),
 }
 
@@ -45,7 +56,7 @@ class Program:
     """A graph of one variable.
 
     Args:
-        root: The graph; conditions and parameters are gone.
+        root: The graph; parameters are gone, and so are conditions, but for those of the derivative rules.
         x: The variable's node.
     """
 
@@ -64,10 +75,8 @@ class Program:
             if not node.args and node.op != "pi":
                 continue
             moving = tuple(i for i, a in enumerate(node.args) if a in moves)
-            row = PRIMITIVES[node.op]
-            assert row.ball is not None, node.op
-            assert row.slopes is not None, node.op
-            step = _Step(place[node], node.op, row.ball, row.slopes, tuple(place[a] for a in node.args), moving)
+            value, slopes = _functions(node.op)
+            step = _Step(place[node], node.op, value, slopes, tuple(place[a] for a in node.args), moving)
             if moving:
                 moves.add(node)
             (self._varying if moving else self._constant).append(step)
@@ -109,10 +118,10 @@ class Program:
         try:
             _execute(_on_rays(steps), known, [None] * self._size)
             value, slope = self._run(ray.x, known, rays=True)
+            zero = ray.constant(0)
+            return (value if isinstance(value, Tail) else zero + value), (zero if slope is None else zero + slope)
         except (ZeroDivisionError, ValueError, OverflowError, TypeError) as error:
             raise TailError(str(error)) from error
-        zero = ray.constant(0)
-        return (value if isinstance(value, Tail) else zero + value), (zero if slope is None else zero + slope)
 
     def _run(self, x: Any, known: list[Any], rays: bool = False) -> tuple[Any, Any]:
         values = known.copy()
@@ -126,16 +135,45 @@ class Program:
         return values[self._root], flint.arb(0) if slope is None else flint.arb(slope)
 
 
+def _functions(name: str) -> tuple[Callable[..., Any], Callable[..., tuple[Any, ...]]]:
+    """Value and partial derivatives of an operation."""
+    if name in COMPARISONS:
+        return (lambda a, b: _verdict(name, a - b)), lambda *_: ()
+    if name == "where":
+        return _chosen, lambda *_: ()
+    row = PRIMITIVES[name]
+    assert row.ball is not None, name
+    assert row.slopes is not None, name
+    return row.ball, row.slopes
+
+
+def _verdict(name: str, difference: Any) -> bool | None:
+    """A comparison's value, from the difference of its sides; None if it is not the same throughout."""
+    if isinstance(difference, Tail):
+        return VERDICTS[name][difference.sign + 1]
+    signs = [s for s, may in ((-1, not difference >= 0), (0, difference.contains(0)), (1, not difference <= 0)) if may]
+    verdicts = {VERDICTS[name][s + 1] for s in signs}
+    return verdicts.pop() if len(verdicts) == 1 else None
+
+
+def _chosen(condition: bool | None, a: Any, b: Any) -> Any:
+    """The side of a `where` that is in force; NaN if both may be."""
+    return flint.arb("nan") if condition is None else a if condition else b
+
+
 def _on_rays(steps: list[_Step]) -> list[_Step]:
     return [s if s.op not in _ON_RAYS else s._replace(value=_ON_RAYS[s.op][0], slopes=_ON_RAYS[s.op][1]) for s in steps]
 
 
 def _execute(steps: list[_Step], values: list[Any], slopes: list[Any]) -> None:
     """Run operations in order; None stands for a slope that is exactly 0."""
-    for target, _, function, partials_of, operands, moving in steps:
+    for target, name, function, partials_of, operands, moving in steps:
         given = [values[i] for i in operands]
         y = values[target] = function(*given)
-        if not moving:
+        if not moving or name in COMPARISONS:
+            continue
+        if name == "where":
+            slopes[target] = _chosen(given[0], *(slopes[i] for i in operands[1:]))
             continue
         partials = partials_of(*given, y)
         total: Any = None

@@ -177,8 +177,9 @@ class _Search:
 
     def _values(self, span: Span, x: float) -> list[Ball]:
         for point in self.analysis.breaks:
-            if point.branch is not None and point.at == x:
-                return [Curve(point.branch, self.analysis.x, self.analysis.work).at(self.order, flint.arb(x))[0]]
+            if point.branches and point.at == x:
+                curves = [Curve(b, self.analysis.x, self.analysis.work) for b in point.branches]
+                return [curve.at(self.order, flint.arb(x))[0] for curve in curves]
         return [c.at(self.order, flint.arb(x))[0] for c in self.analysis.curves(span.piece)]
 
 
