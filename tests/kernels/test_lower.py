@@ -137,6 +137,14 @@ def test_exponentials_below_the_line_and_of_negatives_are_right_on_every_path(te
         torch.testing.assert_close(torch.vmap(torch.func.grad(function))(x), torch.vmap(torch.func.grad(exact))(x))
 
 
+def test_negative_powers_and_ties_have_the_derivatives_of_the_function():
+    cube, x = formula("x**-3"), torch.tensor([1e-7, -1e-8, 2.0])
+    torch.testing.assert_close(torch.vmap(torch.func.grad(cube))(x), -3 * x**-4)
+    tie, at = formula("logaddexp(x, -x)"), torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.functional.hessian(lambda t: tie(t).sum(), at).item() == pytest.approx(1.0)
+    assert torch.func.grad(torch.func.grad(lambda t: tie(t).sum()))(at.detach()[0]).item() == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("text", ["x + exp(x / inf)", "exp(-(1e200 * x) * (2e200 * x))"])
 def test_constants_that_no_kernel_holds_are_left_alone(text):
     assert formula(text)(torch.zeros(1, dtype=torch.float64)) == 1

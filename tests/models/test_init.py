@@ -161,3 +161,14 @@ def test_gradients_keep_their_size_through_a_gated_unit():
     gate_up = torch.randn(512, 2048, requires_grad=True)
     last(unit(gate_up)).backward(torch.randn(512, 512))
     assert float((gate_up.grad @ first.weight.detach()).var()) == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize("wrap", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+def test_weights_that_are_computed_from_others_are_left_and_listed(wrap):
+    model = nn.Sequential(wrap(nn.Linear(8, 8)), nn.ReLU(), nn.Linear(8, 4))
+    before = {name: p.clone() for name, p in model[0].named_parameters()}
+    report = actium.init_(model, torch.randn(64, 8), calibrate=True)
+    assert [row.name for row in report.layers] == ["2"]
+    assert report.layers[0].activation == "ReLU"
+    assert any(name.startswith("0") for name in report.untouched)
+    assert all(torch.equal(p, before[name]) for name, p in model[0].named_parameters())

@@ -89,3 +89,13 @@ def test_a_module_here_is_not_one_of_another_folder(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path / "new")
     with pytest.raises(TargetError, match=r"taken by .*old"):
         resolve("act_of_two:f")
+
+
+def test_a_file_that_imports_from_its_package_is_told_its_name(tmp_path):
+    folder = tmp_path / "kit" / "sub"
+    folder.mkdir(parents=True)
+    for place in (tmp_path / "kit", folder):
+        (place / "__init__.py").touch()
+    (folder / "acts.py").write_text("from .other import gate\n")
+    with pytest.raises(TargetError, match=rf"kit\.sub\.acts:NAME, from the folder {tmp_path}"):
+        resolve(f"{folder / 'acts.py'}:gate")

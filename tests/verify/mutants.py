@@ -165,6 +165,36 @@ def ignores_grad_in_place(x: Tensor) -> Tensor:
     return _IgnoresGrad.apply(x)
 
 
+class _Stale(torch.autograd.Function):
+    last: Tensor
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        _Stale.last = x.detach()
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        return torch.where(_Stale.last > 0, grads[0], 0)
+
+
+class _Clips(_ReLU):
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.where(x > 0, grads[0].clamp(-5, 5), 0)
+
+
+def remembers_the_last(x: Tensor) -> Tensor:
+    """ReLU whose backward takes the input of the latest call."""
+    return _Stale.apply(x)
+
+
+def clips_gradients(x: Tensor) -> Tensor:
+    """ReLU whose backward clips grad_output, which a GradScaler makes large."""
+    return _Clips.apply(x)
+
+
 def swapped_gate(x: Tensor) -> Tensor:
     """SiLU whose gate gets no gradient."""
     return x * torch.sigmoid(x.detach())
@@ -248,6 +278,8 @@ MUTANTS = {
     "grad_output overwritten": Specimen("wrong-gradient", forgets_to_clone, "relu(x)"),
     "grad_output multiplied in place": Specimen("wrong-gradient", multiplies_in_place, "relu(x)"),
     "grad_output ignored in place": Specimen("wrong-gradient", ignores_grad_in_place, "relu(x)"),
+    "the latest call's gradient": Specimen("wrong-gradient", remembers_the_last, "relu(x)"),
+    "grad_output clipped": Specimen("wrong-gradient", clips_gradients, "relu(x)"),
     "NaN for negative grad_output": Specimen("wrong-gradient", root_of_grad, "relu(x)"),
     "grad_output by address": Specimen("wrong-gradient", walks_by_address, "relu(x)"),
     "grad_output of 8 channels by address": Specimen("wrong-gradient", PReLUByAddress(), None),

@@ -183,7 +183,7 @@ class Lowering:
         if row is None:
             return node
         if node.op == "pow" and node.args[1].is_const:
-            return _integer_power(node)
+            return _integer_power(node, self.soft)
         form = row.c if self.target == "c" else row.torch
         rule = row.soft if self.soft and row.soft is not None else None if form is not None else row.expand
         if rule is None:
@@ -342,16 +342,20 @@ def _fold_constants_of(node: Node) -> Node:
     return const(value) if math.isfinite(value) else node
 
 
-def _integer_power(node: Node) -> Node:
-    """x^n by squaring, for integer n up to 64; other powers stay."""
+def _integer_power(node: Node, soft: bool = False) -> Node:
+    """x^n by squaring, for integer n up to 64; other powers stay.
+
+    Of 1/x where autodiff follows: the derivative of 1/x^n is formed with x^2n, which overflows long before it.
+    """
     base, exponent = node.args[0], number_of(node.args[1])
     if exponent != int(exponent) or not 2 <= abs(exponent) <= 64:
         return node
-    result, square, left = const(1.0), base, int(abs(exponent))
+    first = soft and exponent < 0
+    result, square, left = const(1.0), div(const(1.0), base) if first else base, int(abs(exponent))
     while left:
         if left & 1:
             result = mul(result, square)
         left >>= 1
         if left:
             square = mul(square, square)
-    return result if exponent > 0 else div(const(1.0), result)
+    return result if exponent > 0 or first else div(const(1.0), result)

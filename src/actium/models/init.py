@@ -100,7 +100,8 @@ def init_(
     none does), so that every preactivation has the variance of the input, taken as 1. In mode "fan_out" it is
     g²/fan_out with the backward gain of the activation that follows, which keeps the variance of gradients. For ReLU
     these are He's. The modules of gated units (`actium.nn.GLU` and its kin, `torch.nn.GLU`) count as activations; a
-    product that a model writes itself, `F.silu(gate) * up`, cannot be seen.
+    product that a model writes itself, `F.silu(gate) * up`, cannot be seen. Layers whose weight is computed from other
+    parameters (`weight_norm`, `spectral_norm`, pruning) are left as they are.
 
     An activation that grows more than proportionally at 1 (`moments(act).growth` above 1: GELU, SiLU, Mish) has no
     stable variance with zero biases: what a layer adds to it, the next ones multiply. `bias="stable"` makes the
@@ -135,6 +136,8 @@ def init_(
     events = _observe(model, sample) if sample is not None else _registered(model)
     rows = []
     for layer, act, length in _plan(events, mode):
+        if not _owns_weight(layer.what):
+            continue
         rows.append(_draw(layer, act, length, mode, bias, generator))
     if calibrate:
         factors = _calibrate(model, sample)
@@ -272,6 +275,11 @@ def _draw(layer: Event, act: Any, length: int, mode: str, bias: str, generator: 
     return Initialised(layer.name, _label(act), gain, std, bias_std, note)
 
 
+def _owns_weight(layer: nn.Module) -> bool:
+    """Whether what is drawn into the weight stays: not where it is computed from others (weight_norm, pruning)."""
+    return layer._parameters.get("weight") is not None
+
+
 def _spread(found: Moments, length: int, width: float) -> float:
     """The standard deviation of ln(variance) after a chain of layers with zero biases, from their finite width.
 
@@ -324,7 +332,8 @@ def _calibrate(model: nn.Module, sample: Any) -> dict[str, float]:
     def watch(module: nn.Module, name: str) -> Any:
         return module.register_forward_hook(lambda layer, _, output: hook(name, layer, output))  # pyright: ignore
 
-    handles = [watch(m, clean(n)) for n, m in model.named_modules() if isinstance(m, _LAYERS)]
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, _LAYERS) and _owns_weight(m)]
+    handles = [watch(m, clean(n)) for n, m in layers]
     try:
         run_sample(model, sample)
     finally:

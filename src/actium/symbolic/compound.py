@@ -187,8 +187,12 @@ def logit(x: Node, eps: Operand | None = None) -> Node:
 
 
 def logaddexp(x: Node, other: Node) -> Node:
-    """log(e^x + e^other), from the larger one, so that nothing overflows; a tie has slope ½ on each."""
-    return op("max", x, other) + op("softplus", neg(op("abs", x - other)))
+    """log(e^x + e^other), from the larger one, so that nothing overflows.
+
+    By branches, not by max and abs: both flatten at a tie, where this function is smooth.
+    """
+    gap = x - other
+    return where(gap >= 0.0, x, other) + op("softplus", where(gap >= 0.0, neg(gap), gap))
 
 
 def tan(x: Node) -> Node:

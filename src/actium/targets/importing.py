@@ -68,8 +68,20 @@ def _file(text: str) -> ModuleType:
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise TargetError(f"{text} raises on import: {one_line(error)}{_line_in(error, path.resolve())}") from error
+        reason = f"{one_line(error)}{_line_in(error, path.resolve())}{_in_package(error, path.resolve())}"
+        raise TargetError(f"{text} raises on import: {reason}") from error
     return module
+
+
+def _in_package(error: BaseException, path: Path) -> str:
+    """What to write instead for a file of a package that imports from its neighbours."""
+    if "relative import" not in str(error):
+        return ""
+    names, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return f"; it belongs to a package: name it {'.'.join(names)}:NAME, from the folder {folder}" if names[1:] else ""
 
 
 def _line_in(error: BaseException, path: Path) -> str:

@@ -37,6 +37,7 @@ from actium.verify.profile import profile
 from actium.verify.reference import Float64Reference
 from actium.verify.subject import Runner, Subject, SubjectError, guarded, one_line
 from actium.verify.sweep import Quantity, Reference, Truths, sweep
+from actium.verify.training import training_note
 
 DEFAULT_DTYPES = ("float16", "bfloat16", "float32")
 # Ids of the families that judge numbers; without a sweep they do not run.
@@ -89,6 +90,8 @@ def check(
         reason = f"it takes no tensor of any tried shape: {refusal}"
         case.blocked.update((i, reason) for i in REGISTRY if i != "shape-change")
         return _certificate(case, [contract.unusable(case, reason)], kind, reason)
+    note = training_note(case.runner)
+    case.runner.notes += [] if note is None else [note]
     obstacle = contract.coupling(case)
     truths = _truths_of(reference, tuple(f.dtype for f in formats))
     if aside and asked & _SWEPT and obstacle is None:

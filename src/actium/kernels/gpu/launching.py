@@ -176,9 +176,18 @@ def _operand(p: float | Tensor, device: torch.device) -> Tensor:
     return _number(float(p), math.copysign(1.0, p), device)
 
 
+def _number(value: float, sign: float, device: torch.device) -> Tensor:
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        return torch.full((1,), value, dtype=torch.float32, device=device)  # filled by the graph, and its own
+    return _kept_number(value, sign, device)
+
+
 @functools.lru_cache(maxsize=1024)
-def _number(value: float, _sign: float, device: torch.device) -> Tensor:  # as a key, −0.0 is 0.0
-    return torch.full((1,), value, dtype=torch.float32, device=device)
+def _kept_number(value: float, _sign: float, device: torch.device) -> Tensor:  # as a key, −0.0 is 0.0
+    made = torch.full((1,), value, dtype=torch.float32, device=device)
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()  # once: whatever stream reads it next, it is filled
+    return made
 
 
 def _power_of_two(count: int) -> int:

@@ -266,6 +266,8 @@ def wrong_use_of_grad_output(case: Case) -> Iterator[Finding]:
             allowed = relative * expected.abs() + (floor + 1e-9) * usual_size * upstream.abs()
             for fault in _faults(call, given, upstream, expected, allowed):
                 faults.setdefault(fault, []).append(what)
+        if _is_of_the_last_call(call, x, result.gradient):
+            faults["not the slope of its own call"] = ["another call comes between forward and backward"]
         call = call if case.runner.channels is None else case.runner.fresh_copy(dtype)
         for fault, what in _faults_by_layout(call, x, channels, result, relative, (floor + 1e-9) * usual_size):
             faults.setdefault(fault, []).append(what)
@@ -276,11 +278,22 @@ def wrong_use_of_grad_output(case: Case) -> Iterator[Finding]:
         yield _misused(case, x, faults)
 
 
+def _is_of_the_last_call(call: Call, x: Tensor, expected: Tensor) -> bool:
+    """Whether backward takes what a later call has left: a network may call one activation in many places."""
+    with guarded():
+        leaf, other = x.detach().clone().requires_grad_(), x.detach().flip(0).requires_grad_()
+        first, last = call(leaf.clone()), call(other.clone())
+        (slope,) = torch.autograd.grad(first, leaf, torch.ones_like(first))
+        del last
+    return not torch.allclose(slope, expected, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
 def _ways(x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
     """(what is unusual, the input, grad_output)."""
     ramp = torch.linspace(-2.0, 3.0, x.numel(), dtype=x.dtype)
     strided = torch.stack([x, -x], dim=1)[:, 0]
     yield "grad_output is not 1", x, ramp
+    yield "grad_output is large (as from a GradScaler)", x, 4096 * ramp
     yield "grad_output is an expanded scalar (as from y.sum())", x, torch.full((), -1.5, dtype=x.dtype).expand(x.shape)
     yield "grad_output has strides", x, torch.stack([ramp, 7 * ramp], dim=1)[:, 0]
     yield "the input has strides", strided, torch.ones_like(x)
