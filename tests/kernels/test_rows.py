@@ -106,3 +106,13 @@ def test_sums_are_those_of_all_elements_of_a_channel(dtype, shape):
     torch.testing.assert_close(
         slope.double(), torch.where(x < 0, values[:, None], 1).to(dtype) * grad, rtol=1e-2, atol=0, check_dtype=False
     )
+
+
+@pytest.mark.parametrize("shape", [(9, 15, 1), (7, 100, 1), (3, 33, 1), (5, 3, 7)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=identify)
+def test_padding_adds_nothing_where_zero_has_no_slope(dtype, shape):
+    logarithm = actium.formula("p * log(abs(x))", p=actium.learnable(1.0))
+    x = (1 + torch.rand(shape)).to(dtype).requires_grad_()
+    p = torch.ones(shape[1], requires_grad=True)
+    logarithm(x, p, channel_dim=1).sum().backward()
+    torch.testing.assert_close(p.grad, x.detach().float().log().sum((0, 2)), rtol=1e-2, atol=1e-3)

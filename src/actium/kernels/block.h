@@ -146,6 +146,10 @@ static inline void act_in_order(float *terms) {
   for (int j = 0; j < ACT_WIDE; j++) terms[j] = apart[act_apart(j)];
 }
 
+/* Makes 0 of the terms of padding, which is of zeros and has terms of its own: -inf where a logarithm is. */
+static inline void act_forget(float *terms, int m, int w, int apart) {
+  for (int i = m; i < w; i++) terms[apart ? act_apart(i) : i] = 0.0f;
+}
 /* Adds the first n of ACT_LANES terms to ACT_SUMS sums: pairwise in float down to as many, then in double, always in this
  * order. Where few are left the first steps would only add zeros. */
 enum { ACT_SUMS = 16 };

@@ -231,10 +231,8 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
     uniform = "".join(f", {number(f'p[{k}][c]', dtype)}" for k in range(len(kernel.parameters)))
     count = range(len(kernel.sums))
     sums = " ".join(f"double sums{k}[ACT_SUMS] = {{0}};" for k in count)
-    add_tree, add_up = (
-        "\n      ".join(sum_blocks(kernel, dtype)),
-        " ".join(f"acc[{k}] += act_sum_up(sums{k});" for k in count),
-    )
+    add_tree = "\n      ".join(sum_blocks(kernel, dtype))
+    add_up = " ".join(f"acc[{k}] += act_sum_up(sums{k});" for k in count)
     return f"""static void {kernel.name}_long({_tensor_arguments(kernel)}, int64_t task, int64_t length, int64_t pieces,
     int64_t channels, const float *const *p, double *acc, int flags) {{
   {buffers(kernel, dtype)}
@@ -263,12 +261,13 @@ def _long_rows(kernel: Kernel, dtype: str) -> str:
 def _short_rows(kernel: Kernel, dtype: str) -> str:
     """Periods of all channels: the parameters are spread to a value per element, in the order that loops take them.
 
-    Sums are in that order, too; what loops make of the padding behind a period is thrown away.
+    Sums are in that order, too. Behind a last period that is cut short, padding lies where other elements have theirs.
     """
-    halves = int(converts(dtype) is not None)
+    halves, apart = int(converts(dtype) is not None), int(converts(dtype) == "bf16")
     load, store, inputs, outputs = _io(kernel, dtype)
     elements = "".join(f", spread[{k}] + (at - row)" for k in range(len(kernel.parameters)))
     add_each = "\n        ".join(
+        f"if (w != m) act_forget(s{k}, m, w, {apart});\n        "
         f"for (int i = 0; i < w; i++) acc[{k} * room + (at - row) + i] += (double)s{k}[i];"
         for k in range(len(kernel.sums))
     )
