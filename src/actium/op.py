@@ -199,8 +199,8 @@ class Op:
             )
 
     def _check_inplace(self, x: Tensor, parameters: tuple[ParameterValue, ...]) -> None:
-        if not is_compiling() and (reason := why_not_overwritten(x)) is not None:
-            raise InplaceError(f"{self.name}: {reason}, which an in-place call must not change; leave out inplace=True")
+        if not is_compiling():
+            refuse_overwriting(self.name, x)
         learning = any(isinstance(p, Tensor) and p.requires_grad for p in parameters)
         if not is_grad_enabled() or not (x.requires_grad or learning):
             return
@@ -236,6 +236,12 @@ class Op:
 
     def __reduce__(self) -> Any:
         return Op, (self.formula, self.defaults, self.name, self.output_slope)
+
+
+def refuse_overwriting(name: str, x: Tensor) -> None:
+    """Raise if autograd does not let x be overwritten, before anything is."""
+    if (reason := why_not_overwritten(x)) is not None:
+        raise InplaceError(f"{name}: {reason}, which an in-place call must not change; leave out inplace=True")
 
 
 class FlatCall:

@@ -71,6 +71,11 @@ def converts(dtype: str) -> str | None:
     return STORAGE[dtype][1]
 
 
+def _taken_apart(dtype: str) -> bool:
+    """Whether the loops take the elements in another order than memory has them."""
+    return converts(dtype) == "bf16"
+
+
 def number(parameter: str, dtype: str) -> str:
     """A parameter as the loops over a dtype get it."""
     return f"act_plain_nan({parameter})" if converts(dtype) == "bf16" else parameter
@@ -219,7 +224,7 @@ def _rows(kernel: Kernel, dtype: str) -> str:
 def sum_blocks(kernel: Kernel, dtype: str) -> list[str]:
     """Statements that add the first m of a block's w terms to sums0, sums1, …."""
     # Of a padded block the terms behind its end are left out: the last ones have to be the last.
-    order = "if (w != m) act_in_order(s{0} + m / ACT_WIDE * ACT_WIDE); " if converts(dtype) == "bf16" else ""
+    order = "if (w != m) act_in_order(s{0} + m / ACT_WIDE * ACT_WIDE); " if _taken_apart(dtype) else ""
     return [f"{order}act_tree_add(sums{{0}}, s{{0}}, m);".format(k) for k in range(len(kernel.sums))]
 
 
@@ -263,7 +268,7 @@ def _short_rows(kernel: Kernel, dtype: str) -> str:
 
     Sums are in that order, too. Behind a last period that is cut short, padding lies where other elements have theirs.
     """
-    halves, apart = int(converts(dtype) is not None), int(converts(dtype) == "bf16")
+    halves, apart = int(converts(dtype) is not None), int(_taken_apart(dtype))
     load, store, inputs, outputs = _io(kernel, dtype)
     elements = "".join(f", spread[{k}] + (at - row)" for k in range(len(kernel.parameters)))
     add_each = "\n        ".join(
@@ -329,7 +334,7 @@ def _share_long_rows(kernel: Kernel, dtype: str) -> str:
 
 def _share_short_rows(kernel: Kernel, dtype: str) -> str:
     count, sums = len(kernel.parameters), len(kernel.sums)
-    apart = int(converts(dtype) == "bf16")
+    apart = int(_taken_apart(dtype))
     call = (
         f"{kernel.name}_short({_passed(kernel)}, task * per_task, (task + 1) * per_task, total, period, spread,\n"
         f"          parts + task * act_room(period) * {sums}, flags);"

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actium.errors import DtypeError, InplaceError, MemoryModeError
+from actium.errors import DtypeError, MemoryModeError
 from actium.kernels import dispatch, layout
 from actium.kernels.front import fresh_like
 from actium.kernels.lean import Kept
-from actium.kernels.plain import is_compiling, is_grad_enabled, is_plain, why_not_overwritten
+from actium.kernels.plain import is_compiling, is_grad_enabled, is_plain
 from actium.lean.modes import Lacking, Lean, check_mode, check_name, lean
-from actium.op import Op, ParameterValue
+from actium.op import Op, ParameterValue, refuse_overwriting
 
 
 def apply(
@@ -66,8 +66,8 @@ def _refuse_learning(op: Op, memory: str, parameters: tuple[ParameterValue, ...]
 def _apply(
     mode: Lean, x: Tensor, parameters: tuple[ParameterValue, ...], channel_dim: int | None, inplace: bool
 ) -> Tensor:
-    if inplace and (reason := why_not_overwritten(x)) is not None:
-        raise InplaceError(f"{mode.op.name}: {reason}, which an in-place call must not change; leave out inplace=True")
+    if inplace:
+        refuse_overwriting(mode.op.name, x)
     # As they are now: a frozen parameter may change before the backward pass.
     numbers = dispatch.as_numbers(parameters)
     if numbers is None and mode.kind != "bits":

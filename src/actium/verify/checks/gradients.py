@@ -364,7 +364,7 @@ def _faults(call: Call, x: Tensor, upstream: Tensor, expected: Tensor, allowed: 
 
 def _misused(case: Case, x: Tensor, faults: dict[str, list[str]]) -> Finding:
     name = format_of(x.dtype).name
-    tested = len([*_ways(x), *_layouts(x, case.runner.channels or _CHANNELS)])
+    tested = len([*_ways(x), *_layouts(x, case.runner.channels or _CHANNELS)]) + 1  # and another call in between
     listed = "; ".join(f"{fault} where {', '.join(ways)}" for fault, ways in faults.items())
     return Finding(
         "wrong-gradient",
